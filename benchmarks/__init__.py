@@ -1,0 +1,1 @@
+"""Commands that print every published number, each with its rival or ceiling from the same run."""

@@ -1,0 +1,240 @@
+"""Whether a trained pair has the properties that make routing a question (docs/pair.md).
+
+    python -m benchmarks.acceptance --pair DIR [--quick]
+
+Run before any stitched figure is published, on the weights as shipped. On test, greedy, each model
+alone; on dev: the best tau, how many positions above it are harmless, what a gate with hindsight
+would save, and what random hand-offs at the same rates reach.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+import rstitch
+from benchmarks.common import finish, paired_difference, progress, ratio_interval, say
+from benchmarks.veto import Veto
+from rstitch.api import Answer, Stitch
+from rstitch.engine.runner import Extend
+from rstitch.evals.grade import is_right
+from rstitch.pairs.recipe.problem import Problem
+from rstitch.pairs.recipe.splits import problems, spread
+from rstitch.policy import Policy, make
+from rstitch.types import Side
+
+TAUS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.08)
+MARGIN = 0.5
+"""Points of dev accuracy that the best tau may lie below the LLM alone."""
+
+
+def answers(stitch: Stitch, chosen: Sequence[Problem], policy: Policy | str) -> list[Answer]:
+    return stitch.batch([p.question for p in chosen], policy=policy, max_tokens=400)
+
+
+def marks(chosen: Sequence[Problem], given: Sequence[Answer]) -> list[bool]:
+    return [is_right(a.text, p.answer) for p, a in zip(chosen, given, strict=True)]
+
+
+def percent(flags: Sequence[bool]) -> float:
+    return 100 * sum(flags) / len(flags)
+
+
+def step_seconds(stitch: Stitch, side: Side, rounds: int = 60) -> float:
+    """Median seconds of a bare one-row decode step at 120 cached tokens."""
+    runner = stitch.models[side].runner
+    row = runner.open()
+    runner.extend([Extend(row, list(range(20, 140)))])
+    times = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        runner.extend([Extend(row, [20])])
+        times.append(time.perf_counter() - started)
+        runner.truncate(row, 120)
+    runner.free(row)
+    return sorted(times)[rounds // 2]
+
+
+def step_ratio(stitch: Stitch) -> dict[str, float]:
+    """LLM step over SLM step, the best of 1 and 2 threads for each side, interleaved."""
+    best = {side: float("inf") for side in Side}
+    before = torch.get_num_threads()
+    for threads in (1, 2, 1, 2):
+        torch.set_num_threads(threads)
+        for side in Side:
+            best[side] = min(best[side], step_seconds(stitch, side))
+    torch.set_num_threads(before)
+    slm, llm = best[Side.SLM], best[Side.LLM]
+    return {"slm_step_ms": slm * 1e3, "llm_step_ms": llm * 1e3, "ratio": llm / slm}
+
+
+def alone(stitch: Stitch, chosen: Sequence[Problem]) -> dict[str, float]:
+    """Accuracy of each model by itself, and trace lengths where both are right."""
+    progress(f"each model alone on {len(chosen)} test problems")
+    llm, slm = (answers(stitch, chosen, name) for name in ("llm", "slm"))
+    right_llm, right_slm = marks(chosen, llm), marks(chosen, slm)
+    both = [i for i in range(len(chosen)) if right_llm[i] and right_slm[i]]
+    slm_length = sum(slm[i].usage.tokens for i in both)
+    longer = sum(llm[i].usage.tokens for i in both) / max(slm_length, 1)
+    return {
+        "llm_accuracy": percent(right_llm),
+        "slm_accuracy": percent(right_slm),
+        "length_ratio": longer,
+        "llm_tokens": sum(a.usage.tokens for a in llm) / len(llm),
+        "slm_tokens": sum(a.usage.tokens for a in slm) / len(slm),
+    }
+
+
+def best_tau(stitch: Stitch, dev: Sequence[Problem]) -> tuple[float, list[dict[str, float]]]:
+    """The largest tau whose dev accuracy is within MARGIN points of the LLM's, and the sweep."""
+    target = percent(marks(dev, answers(stitch, dev, "llm")))
+    sweep = []
+    for tau in TAUS:
+        given = answers(stitch, dev, make("entropy", tau=tau))
+        sweep.append(
+            {
+                "tau": tau,
+                "accuracy": percent(marks(dev, given)),
+                "llm_share": sum(a.usage.llm_tokens for a in given)
+                / sum(a.usage.tokens for a in given),
+                "handoffs": sum(a.usage.discards for a in given) / len(given),
+                "tokens": sum(a.usage.tokens for a in given) / len(given),
+            }
+        )
+        progress(f"dev: {sweep[-1]} (LLM {target:.2f})")
+    good = [row["tau"] for row in sweep if row["accuracy"] >= target - MARGIN]
+    return (max(good) if good else TAUS[0]), sweep
+
+
+@dataclass(slots=True)
+class Hindsight:
+    """One problem: the hand-offs of the plain gate, how many were harmless, and a veto set."""
+
+    discards: int
+    harmless: int
+    positions: tuple[int, ...]
+
+
+def hindsight(stitch: Stitch, problem: Problem, tau: float) -> Hindsight:
+    """Try each hand-off of a problem without it, first to last, and keep the harmless vetoes.
+
+    A hand-off is harmless if the final answer stays what it was when the SLM's token is kept there.
+    """
+    plain = stitch.generate(problem.question, policy=Veto(tau, ()), max_tokens=400)
+    wanted = is_right(plain.text, problem.answer)
+    final = plain.text.rsplit("boxed", 1)[-1]
+    first = [p.position for p in plain.trace.proposals if not p.keep]
+    trials = [Veto(tau, (at,)) for at in first]
+    tried = [stitch.stream(problem.question, policy=t, max_tokens=400) for t in trials]
+    same = [t.result().text.rsplit("boxed", 1)[-1] == final for t in tried]
+    vetoes, at = [], -1
+    current = plain
+    while True:
+        later = [p.position for p in current.trace.proposals if not p.keep and p.position > at]
+        if not later:
+            return Hindsight(len(first), sum(same), tuple(vetoes))
+        at = later[0]
+        trial = stitch.generate(problem.question, policy=Veto(tau, (*vetoes, at)), max_tokens=400)
+        if is_right(trial.text, problem.answer) == wanted or not wanted:
+            vetoes.append(at)
+            current = trial
+
+
+def rates(given: Sequence[Answer]) -> tuple[float, float]:
+    """The gate's own hand-off probabilities: p per SLM proposal, q per LLM token."""
+    all_proposals = [p for a in given for p in a.trace.proposals]
+    slm = [p for p in all_proposals if p.side is Side.SLM]
+    llm = [p for p in all_proposals if p.side is Side.LLM]
+    p = sum(x.next_side is Side.LLM for x in slm) / len(slm)
+    return p, sum(x.next_side is Side.SLM for x in llm) / max(len(llm), 1)
+
+
+def veto_gain(
+    stitch: Stitch, chosen: Sequence[Problem], tau: float, found: Sequence[Hindsight]
+) -> dict[str, float]:
+    """Seconds of the plain gate over those of the gate with hindsight, interleaved."""
+    plain_s, veto_s, plain_right, veto_right = [], [], [], []
+    for problem, hind in zip(chosen, found, strict=True):
+        for policy, seconds, right in (
+            (Veto(tau, ()), plain_s, plain_right),
+            (Veto(tau, hind.positions), veto_s, veto_right),
+        ):
+            answer = stitch.generate(problem.question, policy=policy, max_tokens=400)
+            seconds.append(answer.usage.seconds)
+            right.append(is_right(answer.text, problem.answer))
+    gain, low, high = ratio_interval(plain_s, veto_s)
+    return {
+        "gain": gain,
+        "gain_low": low,
+        "gain_high": high,
+        "accuracy_plain": percent(plain_right),
+        "accuracy_veto": percent(veto_right),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--pair", type=Path, help="directory with slm/ and llm/; built-in if absent"
+    )
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--save", action="store_true", help="keep under benchmarks/results/")
+    args = parser.parse_args()
+    n_test, n_dev, n_veto = (48, 48, 6) if args.quick else (4000, 600, 80)
+    where = {"slm": str(args.pair / "slm"), "llm": str(args.pair / "llm")} if args.pair else {}
+    stitch = rstitch.load(**where, tau=0.02, threads=2)
+    dev = spread(problems("dev"), n_dev)
+    steps = step_ratio(stitch)
+    say(f"step: {steps}")
+    test = alone(stitch, spread(problems("test"), n_test))
+    say(f"test: {test}")
+    tau, sweep = best_tau(stitch, dev)
+    gate = answers(stitch, dev, make("entropy", tau=tau))
+    p, q = rates(gate)
+    random = answers(stitch, dev, make("random", p=p, q=q))
+    worse, _ = paired_difference(marks(dev, gate), marks(dev, random))
+    share = [
+        sum(a.usage.llm_tokens for a in g) / sum(a.usage.tokens for a in g) for g in (gate, random)
+    ]
+    say(f"best tau {tau}; gate p {p:.4f} q {q:.4f}; shares {share}; random worse by {worse:.1f}")
+    probe = spread(dev, n_veto)
+    found = []
+    for i, problem in enumerate(probe):
+        found.append(hindsight(stitch, problem, tau))
+        progress(f"hindsight {i + 1}/{len(probe)}")
+    harmless = sum(h.harmless for h in found) / max(sum(h.discards for h in found), 1)
+    gain = veto_gain(stitch, probe, tau, found)
+    say(f"harmless {harmless:.3f}; veto {gain}")
+    bars = {
+        "llm_at_least_95": test["llm_accuracy"] >= 95,
+        "slm_40_to_75": 40 <= test["slm_accuracy"] <= 75,
+        "length_1.8_to_2.6": 1.8 <= test["length_ratio"] <= 2.6,
+        "llm_step_3_slm_steps": steps["ratio"] >= 3,
+        "harmless_40_percent": harmless >= 0.40,
+        "veto_1.4x": gain["gain"] >= 1.4,
+        "random_10_points_worse": worse >= 10,
+    }
+    for name, met in bars.items():
+        say(f"{'met   ' if met else 'MISSED'} {name}")
+    details = {
+        "bars": bars,
+        "test": test,
+        "n": {"test": n_test, "dev": n_dev, "hindsight": n_veto},
+        "steps": steps,
+        "tau": tau,
+        "sweep": sweep,
+        "gate": {"p": p, "q": q, "share": share[0], "random_share": share[1]},
+        "random_points_worse": worse,
+        "harmless": harmless,
+        "veto": gain,
+    }
+    finish("acceptance", sum(bars.values()) / len(bars), 1.0, details, args.save)
+
+
+if __name__ == "__main__":
+    main()

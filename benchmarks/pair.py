@@ -1,0 +1,277 @@
+"""The built-in pair: how much faster stitched is than the LLM alone, at which accuracy.
+
+    python -m benchmarks.pair [--quick] [--save]
+
+One request at a time on the test split, methods interleaved per problem; the ceiling is the sum of
+the bare forward passes that an answer contains, the rival of the LLM alone is transformers'
+`generate` at its best setting. Accuracy is measured over the whole split, many in flight.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+import rstitch
+from benchmarks.common import finish, paired_difference, progress, ratio_interval, say
+from benchmarks.rival import COMPILED, EAGER, Rival, Setting
+from rstitch.api import Answer, Stitch
+from rstitch.engine.runner import Extend
+from rstitch.evals.grade import is_right
+from rstitch.pairs.recipe.problem import Problem
+from rstitch.pairs.recipe.splits import problems, spread
+from rstitch.policy import make
+from rstitch.trace import Trace
+from rstitch.types import Side
+
+MAX_TOKENS = 400
+GOAL = 4.1
+GOAL_RATE = 2.0
+
+
+@dataclass(slots=True)
+class Method:
+    """One way to answer, and what each problem took."""
+
+    policy: Any
+    threads: int = 1
+    seconds: list[float] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+    llm_tokens: list[int] = field(default_factory=list)
+    handoffs: list[int] = field(default_factory=list)
+    right: list[bool] = field(default_factory=list)
+    bare: list[float] = field(default_factory=list)
+
+
+def run(stitch: Stitch, method: Method, problem: Problem, policy: Any | None = None) -> Answer:
+    torch.set_num_threads(method.threads)
+    return stitch.generate(
+        problem.question, policy=method.policy if policy is None else policy, max_tokens=MAX_TOKENS
+    )
+
+
+def measure(
+    stitch: Stitch, methods: dict[str, Method], chosen: Sequence[Problem], bare: bool
+) -> None:
+    """Every method on every problem in turn; the order rotates."""
+    names = list(methods)
+    for name in names:
+        run(stitch, methods[name], chosen[0])
+    for i, problem in enumerate(chosen):
+        for name in names[i % len(names) :] + names[: i % len(names)]:
+            method = methods[name]
+            started = time.perf_counter()
+            answer = run(stitch, method, problem)
+            method.seconds.append(time.perf_counter() - started)
+            method.tokens.append(answer.usage.tokens)
+            method.llm_tokens.append(answer.usage.llm_tokens)
+            method.handoffs.append(answer.usage.handoffs)
+            method.right.append(is_right(answer.text, problem.answer))
+            if bare:
+                method.bare.append(bare_seconds(stitch, answer.trace))
+        if (i + 1) % 20 == 0:
+            progress(f"{i + 1}/{len(chosen)} problems")
+
+
+def bare_seconds(stitch: Stitch, trace: Trace) -> float:
+    """The same forward passes without gate, sampling and bookkeeping."""
+    kept = [p.token for p in trace.proposals if p.keep]
+    ids = {side: [*prompt, *kept] for side, prompt in trace.prompts.items()}
+    rows: dict[Side, int] = {}
+    total = 0.0
+    for forward in trace.forwards:
+        runner = stitch.models[forward.side].runner
+        row = rows.setdefault(forward.side, runner.open() if forward.side not in rows else 0)
+        fed = ids[forward.side][forward.context - forward.new_tokens : forward.context]
+        started = time.perf_counter()
+        runner.extend([Extend(row, fed)])
+        total += time.perf_counter() - started
+    for side, row in rows.items():
+        stitch.models[side].runner.free(row)
+    return total
+
+
+def best_threads(stitch: Stitch, policy: Any, chosen: Sequence[Problem]) -> int:
+    """1 or 2, by total time over a few problems, interleaved."""
+    seconds = {1: 0.0, 2: 0.0}
+    for problem in chosen:
+        for threads in seconds:
+            started = time.perf_counter()
+            run(stitch, Method(policy, threads), problem)
+            seconds[threads] += time.perf_counter() - started
+    return min(seconds, key=lambda threads: seconds[threads])
+
+
+def best_setting(
+    rival: Rival, prompts: Sequence[tuple[int, ...]], settings: Sequence[Setting]
+) -> Setting:
+    """The fastest way to call `generate`, each warmed up first."""
+    seconds: dict[Setting, float] = {}
+    for setting in settings:
+        rival.seconds(prompts[0], setting, MAX_TOKENS)
+        seconds[setting] = sum(rival.seconds(p, setting, MAX_TOKENS)[0] for p in prompts)
+        progress(f"generate, {setting}: {seconds[setting]:.2f} s")
+    return min(seconds, key=lambda s: seconds[s])
+
+
+def versus_generate(
+    stitch: Stitch, rival: Rival, chosen: Sequence[Problem], settings: Sequence[Setting]
+) -> dict[str, Any]:
+    """The LLM alone in this engine against transformers' `generate`, interleaved, per token."""
+    llm = make("llm")
+    prompts = [stitch.prompts(p.question, policy=llm)[Side.LLM] for p in chosen]
+    setting = best_setting(rival, prompts[:2], settings)
+    ours = Method(llm, best_threads(stitch, llm, chosen[:2]))
+    seconds, theirs = [], []
+    for problem, prompt in zip(chosen, prompts, strict=True):
+        started = time.perf_counter()
+        answer = run(stitch, ours, problem)
+        seconds.append((time.perf_counter() - started) / answer.usage.tokens)
+        took, tokens = rival.seconds(prompt, setting, MAX_TOKENS)
+        theirs.append(took / tokens)
+    ratio, low, high = ratio_interval(theirs, seconds)
+    return {
+        "engine_ms_per_token": 1e3 * sum(seconds) / len(seconds),
+        "generate_ms_per_token": 1e3 * sum(theirs) / len(theirs),
+        "ratio": ratio,
+        "interval": [low, high],
+        "generate_setting": str(setting),
+        "engine_threads": ours.threads,
+        "problems": len(chosen),
+    }
+
+
+def accuracy(stitch: Stitch, chosen: Sequence[Problem], tau: float) -> dict[str, Any]:
+    """All methods over the whole split, batched, and the paired comparison that decides."""
+    torch.set_num_threads(2)
+    marks: dict[str, list[bool]] = {}
+    for name, policy in (("llm", make("llm")), ("slm", make("slm")), ("stitched", None)):
+        progress(f"accuracy of {name} on {len(chosen)} problems")
+        given = stitch.batch(
+            [p.question for p in chosen],
+            policy=policy,
+            tau=tau if policy is None else None,
+            max_tokens=MAX_TOKENS,
+        )
+        marks[name] = [is_right(a.text, p.answer) for a, p in zip(given, chosen, strict=True)]
+    mean, low = paired_difference(marks["stitched"], marks["llm"])
+    return {
+        **{name: 100 * sum(flags) / len(flags) for name, flags in marks.items()},
+        "difference_points": mean,
+        "lower_end": low,
+        "not_inferior": low > -1.0,
+        "problems": len(chosen),
+    }
+
+
+def split(methods: dict[str, Method]) -> dict[str, Any]:
+    """The speed-up of stitched over the LLM alone, and its two factors."""
+    llm, stitched = methods["llm"], methods["stitched"]
+    total, low, high = ratio_interval(llm.seconds, stitched.seconds)
+    fewer = sum(llm.tokens) / sum(stitched.tokens)
+    slower = sum(b > a for a, b in zip(llm.seconds, stitched.seconds, strict=True))
+    return {
+        "speed_up": total,
+        "interval": [low, high],
+        "fewer_tokens": fewer,
+        "tokens_per_second": total / fewer,
+        "share_of_problems_slower": slower / len(llm.seconds),
+    }
+
+
+def show(title: str, methods: dict[str, Method], gain: dict[str, Any]) -> None:
+    say(f"\n{title}: {len(methods['llm'].seconds)} problems, one at a time")
+    say(
+        f"{'':10}{'right':>7}{'tokens':>8}{'LLM':>6}{'hand-offs':>10}{'ms':>8}{'ms/tok':>8}{'/bare':>7}"
+    )
+    for name, m in methods.items():
+        n = len(m.seconds)
+        over = f"{sum(m.seconds) / sum(m.bare):7.2f}" if m.bare else "      -"
+        say(
+            f"{name:10}{100 * sum(m.right) / n:6.1f}%{sum(m.tokens) / n:8.1f}"
+            f"{sum(m.llm_tokens) / sum(m.tokens):6.0%}{sum(m.handoffs) / n:10.1f}"
+            f"{1e3 * sum(m.seconds) / n:8.1f}{1e3 * sum(m.seconds) / sum(m.tokens):8.2f}{over}"
+        )
+    say(
+        f"speed-up {gain['speed_up']:.2f}x {[round(x, 2) for x in gain['interval']]} = "
+        f"{gain['fewer_tokens']:.2f}x fewer tokens x {gain['tokens_per_second']:.2f}x tokens/s; "
+        f"slower on {gain['share_of_problems_slower']:.1%} of problems"
+    )
+
+
+def session(stitch: Stitch, chosen: Sequence[Problem], title: str) -> dict[str, Any]:
+    """Speed of the three methods, each at its best thread count."""
+    policies: dict[str, Callable[[], Any]] = {
+        "llm": lambda: make("llm"),
+        "slm": lambda: make("slm"),
+        "stitched": lambda: make("entropy", tau=stitch.tau),
+    }
+    methods = {
+        name: Method(policy(), best_threads(stitch, policy(), chosen[:3]))
+        for name, policy in policies.items()
+    }
+    measure(stitch, methods, chosen, bare=True)
+    gain = split(methods)
+    show(title, methods, gain)
+    per_method = {
+        name: {
+            "seconds": sum(m.seconds),
+            "tokens": sum(m.tokens),
+            "llm_tokens": sum(m.llm_tokens),
+            "handoffs": sum(m.handoffs),
+            "right": sum(m.right),
+            "over_bare_forwards": sum(m.seconds) / sum(m.bare),
+            "threads": m.threads,
+        }
+        for name, m in methods.items()
+    }
+    return {**gain, "problems": len(chosen), "methods": per_method}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="under 50 seconds, wide intervals")
+    parser.add_argument("--save", action="store_true", help="keep under benchmarks/results/")
+    args = parser.parse_args()
+    n_speed, n_rival, n_accuracy = (8, 3, 64) if args.quick else (150, 30, 4000)
+    test = problems("test")
+    some, few, test = spread(test, n_speed), spread(test, n_rival), spread(test, n_accuracy)
+    one = rstitch.load(max_rows=1)
+    details: dict[str, Any] = {"tau": one.tau, "eager": session(one, some, "eager")}
+    rival = Rival(one)
+    eager_settings = EAGER[:1] + EAGER[4:5] if args.quick else EAGER
+    details["eager"]["llm_vs_generate"] = versus_generate(one, rival, few, eager_settings)
+    say(f"LLM alone against transformers' generate, eager: {details['eager']['llm_vs_generate']}")
+    if not args.quick:
+        progress("compiling")
+        fast = rstitch.load(max_rows=1, compile=True)
+        for problem in few:
+            fast.generate(problem.question)
+        details["compiled"] = session(fast, some, "compiled")
+        details["compiled"]["llm_vs_generate"] = versus_generate(fast, rival, few, COMPILED)
+        say(f"the same, compiled: {details['compiled']['llm_vs_generate']}")
+    many = rstitch.load(max_rows=32)
+    details["accuracy"] = accuracy(many, test, many.tau)
+    say(f"accuracy: {details['accuracy']}")
+    eager = details["eager"]
+    details["bars"] = {
+        "speed_up_4.1x": eager["speed_up"] >= GOAL,
+        "tokens_per_second_2.0x": eager["tokens_per_second"] >= GOAL_RATE,
+        "accuracy_not_inferior": details["accuracy"]["not_inferior"],
+        "llm_at_least_generate_eager": eager["llm_vs_generate"]["ratio"] >= 1.0,
+    }
+    if "compiled" in details:
+        ratio = details["compiled"]["llm_vs_generate"]["ratio"]
+        details["bars"]["llm_at_least_generate_compiled"] = ratio >= 1.0
+    for name, met in details["bars"].items():
+        say(f"{'met   ' if met else 'MISSED'} {name}")
+    finish("pair", eager["speed_up"], GOAL, details, args.save)
+
+
+if __name__ == "__main__":
+    main()

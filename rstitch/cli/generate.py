@@ -1,0 +1,181 @@
+"""`rstitch generate`: one stitched answer. The answer goes to stdout, the thinking to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rstitch.cli import options
+from rstitch.errors import BadRequest
+from rstitch.text import Phase
+from rstitch.types import Proposal, Sampling, Usage
+
+if TYPE_CHECKING:
+    from rstitch.api import Stream
+
+MARKS = {Phase.REASONING: "</think>", Phase.ANSWER: "<think>"}
+"""What ends each phase."""
+
+
+def generate(
+    prompt: Annotated[str, typer.Argument(help="What to ask; - reads it from stdin.")],
+    pair: options.Pair = "builtin",
+    slm: options.Slm = None,
+    llm: options.Llm = None,
+    tau: options.Tau = None,
+    policy: Annotated[
+        str | None, typer.Option(help="entropy, confidence, random, slm or llm.")
+    ] = None,
+    param: Annotated[
+        list[str] | None, typer.Option(help="A parameter of the policy, name=number.")
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(help="Tokens of the answer at most.")] = 512,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = Sampling().temperature,
+    top_k: Annotated[int, typer.Option(help="0 keeps all.")] = Sampling().top_k,
+    top_p: Annotated[float, typer.Option(help="Nucleus.")] = Sampling().top_p,
+    min_p: Annotated[float, typer.Option(help="Relative floor.")] = Sampling().min_p,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same tokens.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="Text that ends the answer.")] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="No chat template.")] = False,
+    trace: Annotated[Path | None, typer.Option(help="Write the trace here (JSON lines).")] = None,
+    as_json: options.Json = False,
+    threads: options.Threads = None,
+    compile: options.Compile = False,
+    dtype: options.Dtype = options.DEFAULTS.dtype,
+    device: options.Device = options.DEFAULTS.device,
+) -> None:
+    """Write one answer with both models."""
+    rule = options.policy_of(policy, param or [])
+    threshold = options.number("--tau", tau)
+    sampling = Sampling(temperature, top_k, top_p, min_p, seed)
+    text = _stdin() if prompt == "-" else prompt
+    if trace is not None and not trace.parent.is_dir():
+        raise BadRequest(f"--trace {trace}: there is no directory {trace.parent}")
+    if trace is not None and trace.is_dir():
+        raise BadRequest(f"--trace {trace} is a directory; name a file")
+    stitch = options.open_pair(
+        pair, slm, llm, threads=threads, compile=compile, dtype=dtype, device=device, max_rows=1
+    )
+    with stitch:
+        stream = stitch.stream(
+            text,
+            tau=threshold,
+            policy=rule,
+            sampling=sampling,
+            max_tokens=max_tokens,
+            stop=stop or (),
+            raw=raw,
+        )
+        try:
+            show(stream, quiet=as_json)
+        finally:
+            stream.close()
+            if trace is not None:
+                _save(stream, trace)
+        answer = stream.result()
+    if as_json:
+        typer.echo(json.dumps(_as_dict(answer)))
+    else:
+        typer.echo(summary(answer.usage), err=True)
+
+
+def show(stream: Stream, quiet: bool = False) -> None:
+    """Print pieces as they come: reasoning to stderr, answer to stdout.
+
+    Coloured on a terminal; elsewhere the text and nothing but the text.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    from rstitch.report.colour import style
+
+    consoles = {
+        Phase.ANSWER: Console(highlight=False),
+        Phase.REASONING: Console(stderr=True, highlight=False),
+    }
+    phases = _Phases(Phase.REASONING if stream.starts_thinking else Phase.ANSWER)
+
+    def put(phase: Phase, text: str, proposal: Proposal | None) -> None:
+        console = consoles[phase]
+        if console.is_terminal:
+            shown = Text(text, style(proposal) if proposal else "")
+            console.print(shown, end="", soft_wrap=True)
+        else:
+            print(text, end="", file=console.file, flush=True)
+
+    for piece in stream:
+        if piece.text and not quiet:
+            for phase, text in phases.push(piece.text):
+                put(phase, text, piece.proposal)
+    if not quiet:
+        put(phases.phase, phases.held, None)
+        print()
+
+
+@dataclass(slots=True)
+class _Phases:
+    """Tells reasoning from answer in text that comes in pieces; the marks belong to the reasoning.
+
+    Holds back what may be the beginning of a mark.
+    """
+
+    phase: Phase
+    held: str = ""
+
+    def push(self, text: str) -> list[tuple[Phase, str]]:
+        parts, text = [], self.held + text
+        mark = MARKS[self.phase]
+        while mark in text:
+            head, _, text = text.partition(mark)
+            inside = self.phase is Phase.REASONING
+            parts += [(self.phase, head), (Phase.REASONING, mark)]
+            self.phase = Phase.ANSWER if inside else Phase.REASONING
+            mark = MARKS[self.phase]
+        size = max(n for n in range(len(mark)) if text.endswith(mark[:n]))
+        self.held = text[len(text) - size :]
+        parts.append((self.phase, text[: len(text) - size]))
+        return [(phase, part) for phase, part in parts if part]
+
+
+def summary(usage: Usage) -> str:
+    """The last line of an answer: tokens per side, hand-offs, seconds."""
+    rate = usage.tokens / usage.seconds if usage.seconds else 0.0
+    return (
+        f"[{usage.slm_tokens} tokens SLM, {usage.llm_tokens} LLM ({usage.llm_share:.0%}), "
+        f"{usage.handoffs} hand-offs, {usage.seconds:.2f} s, {rate:.0f} tokens/s]"
+    )
+
+
+def _save(stream: Stream, path: Path) -> None:
+    from rstitch import trace as traces
+
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            traces.write([stream.trace], file)
+    except OSError as error:
+        raise BadRequest(f"--trace {path} cannot be written: {error.strerror}") from error
+
+
+def _stdin() -> str:
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError:
+        raise BadRequest("the prompt on stdin is not UTF-8 text") from None
+
+
+def _as_dict(answer: Any) -> dict[str, Any]:
+    reasoned = answer.reasoned
+    return {
+        "text": answer.text,
+        "reasoning": reasoned.reasoning,
+        "answer": reasoned.answer.strip(),
+        "reason": answer.reason,
+        "policy": answer.trace.policy,
+        "seed": answer.trace.sampling.seed,
+        "usage": answer.usage.as_dict(),
+    }

@@ -1,0 +1,91 @@
+"""Options that several commands share, each written once; defaults come from the configuration."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rstitch.config import EngineConfig
+from rstitch.errors import BadRequest
+
+if TYPE_CHECKING:
+    from rstitch.api import Stitch
+    from rstitch.policy import Policy
+
+DEFAULTS = EngineConfig()
+
+Pair = Annotated[str, typer.Option(help="A named pair; builtin ships with the package.")]
+Slm = Annotated[str | None, typer.Option(help="Small model: a directory or hub id.")]
+Llm = Annotated[str | None, typer.Option(help="Large model: a directory or hub id.")]
+Tau = Annotated[
+    str | None,
+    typer.Option(help="Entropy threshold, 0 to 1; the pair's own if left out.", metavar="FLOAT"),
+]
+Threads = Annotated[int | None, typer.Option(help="CPU threads of both models.")]
+Compile = Annotated[bool, typer.Option("--compile", help="Compile the steps first (slow start).")]
+Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
+Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+
+
+def number(name: str, text: str | None) -> float | None:
+    """A float from an option. Raises BadRequest naming the option and the text."""
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if math.isnan(value):
+        raise BadRequest(f"{name} is {text!r}; it must be a number such as 0.02")
+    return value
+
+
+def policy_of(name: str | None, params: list[str]) -> Policy | None:
+    """`--policy random --param p=0.1 --param q=0.4` as a policy object."""
+    from rstitch.policy import make
+
+    if name is None:
+        if params:
+            raise BadRequest(f"--param {params[0]} needs --policy")
+        return None
+    given: dict[str, float | None] = {}
+    for param in params:
+        key, equals, value = param.partition("=")
+        if not equals:
+            raise BadRequest(f"--param is {param!r}; write it as name=number")
+        given[key] = number(f"--param {key}", value)
+    return make(name, **given)
+
+
+def open_pair(
+    pair: str,
+    slm: str | None,
+    llm: str | None,
+    *,
+    threads: int | None = DEFAULTS.threads,
+    compile: bool = DEFAULTS.compile,
+    dtype: str = DEFAULTS.dtype,
+    device: str = DEFAULTS.device,
+    max_rows: int = DEFAULTS.max_rows,
+) -> Stitch:
+    """Load the models that a command was asked for."""
+    from transformers.utils.logging import disable_progress_bar
+
+    from rstitch.api import load
+
+    if not sys.stderr.isatty():
+        disable_progress_bar()
+    return load(
+        pair,
+        slm=slm,
+        llm=llm,
+        threads=threads,
+        compile=compile,
+        dtype=dtype,
+        device=device,
+        max_rows=max_rows,
+    )

@@ -1,0 +1,141 @@
+"""What a step costs, and when the LLM should run: the waiting table. No torch here.
+
+An LLM step costs about the same for one row as for sixteen, so with several requests in flight
+rows should wait for each other; running the LLM for each as it comes loses to the plain LLM from
+four to eight requests on. How many should wait follows from the step costs and the hand-off
+probabilities by the average reward of a small semi-Markov chain (docs/algorithm.md, section 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from math import comb
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rstitch.types import Side
+
+
+class StepCosts(Protocol):
+    """Predicted seconds of one forward pass."""
+
+    def seconds(self, side: Side, rows: int) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LinearCosts:
+    """Base seconds of each side's step and seconds per further row, indexed by `Side`."""
+
+    base: tuple[float, float]
+    per_row: tuple[float, float]
+
+    def seconds(self, side: Side, rows: int) -> float:
+        return self.base[side] + self.per_row[side] * rows
+
+
+@dataclass(slots=True)
+class ObservedCosts:
+    """Step costs learnt while running: per side, a least-squares line over (rows, seconds).
+
+    Old steps fade (`memory` of them count), so the line follows context growth and load.
+    """
+
+    memory: float = 200.0
+    _sums: list[NDArray[np.float64]] = field(
+        default_factory=lambda: [np.zeros(5, np.float64) for _ in Side]
+    )
+
+    def observe(self, side: Side, rows: int, seconds: float) -> None:
+        sums = self._sums[side]
+        sums *= 1 - 1 / self.memory
+        sums += (1.0, rows, seconds, rows * rows, rows * seconds)
+
+    def seconds(self, side: Side, rows: int) -> float:
+        """0 where the side has never run."""
+        n, x, y, xx, xy = self._sums[side]
+        if n == 0:
+            return 0.0
+        spread = xx - x * x / n
+        slope = max((xy - x * y / n) / spread, 0.0) if spread > 1e-9 * xx else 0.0
+        return float(max(y / n + slope * (rows - x / n), 0.1 * y / n))
+
+
+@dataclass(slots=True)
+class ObservedRates:
+    """How often control leaves each side, learnt while running; fades like the costs."""
+
+    memory: float = 500.0
+    seen: list[float] = field(default_factory=lambda: [20.0, 4.0])
+    left: list[float] = field(default_factory=lambda: [2.0, 2.0])
+
+    def observe(self, side: Side, rows: int, left: int) -> None:
+        fade = max(0.0, 1 - rows / self.memory)
+        self.seen[side] = self.seen[side] * fade + rows
+        self.left[side] = self.left[side] * fade + left
+
+    def probability(self, side: Side) -> float:
+        """Of a proposal of that side passing control on, kept inside 0.001..0.999."""
+        return min(max(self.left[side] / self.seen[side], 0.001), 0.999)
+
+
+@lru_cache(maxsize=4096)
+def _binomial(n: int, p: float) -> tuple[float, ...]:
+    return tuple(comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(n + 1))
+
+
+def throughput(
+    n: int, threshold: int, p: float, q: float, cost: Callable[[Side, int], float]
+) -> float:
+    """Kept tokens per second with n rows in flight when the LLM runs from `threshold` waiting on.
+
+    One device, one batch at a time. p: an SLM proposal is discarded and its row waits for the LLM;
+    q: a row returns after an LLM token.
+    """
+    chain = np.zeros((n + 1, n + 1))
+    tokens, seconds = np.zeros(n + 1), np.zeros(n + 1)
+    for waiting in range(n + 1):
+        writing = n - waiting
+        if waiting >= threshold or not writing:
+            for back, chance in enumerate(_binomial(waiting, q)):
+                chain[waiting, waiting - back] += chance
+            tokens[waiting], seconds[waiting] = waiting, cost(Side.LLM, waiting)
+        else:
+            for more, chance in enumerate(_binomial(writing, p)):
+                chain[waiting, waiting + more] += chance
+            tokens[waiting], seconds[waiting] = writing * (1 - p), cost(Side.SLM, writing)
+    system = np.vstack([chain.T - np.eye(n + 1), np.ones(n + 1)])
+    target = np.append(np.zeros(n + 1), 1.0)
+    stationary = np.linalg.lstsq(system, target, rcond=None)[0]
+    return float(stationary @ tokens / (stationary @ seconds))
+
+
+def best_threshold(n: int, p: float, q: float, cost: Callable[[Side, int], float]) -> int:
+    """How many of n rows should wait before the LLM runs; the optimal rule is such a threshold."""
+    return max(range(1, n + 1), key=lambda b: throughput(n, b, p, q, cost))
+
+
+@dataclass(slots=True)
+class WaitingTable:
+    """The threshold for the present number of rows, from observed costs and rates.
+
+    Solved again when the number of rows is new or the answer is older than `refresh` asks.
+    """
+
+    costs: StepCosts
+    rates: ObservedRates
+    refresh: int = 400
+    _solved: dict[int, tuple[int, int]] = field(default_factory=dict)
+    _asked: int = 0
+
+    def threshold(self, n: int) -> int:
+        self._asked += 1
+        answer, at = self._solved.get(n, (1, -self.refresh))
+        if n > 1 and self._asked - at >= self.refresh and self.costs.seconds(Side.LLM, 1) > 0:
+            p, q = (self.rates.probability(side) for side in Side)
+            answer = best_threshold(n, round(p, 3), round(q, 3), self.costs.seconds)
+            self._solved[n] = (answer, self._asked)
+        return answer

@@ -1,0 +1,284 @@
+"""The decode loop: pick a side and its rows, extend, read, commit.
+
+The life of a request: `submit` checks it, the scheduler admits it, each `step` moves it one token
+on (or discards a proposal and parks it for the other side), and when it ends its rows are freed on
+both sides. Parked rows keep their KV, so a hand-off is no more than feeding the unseen tokens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import torch
+
+from rstitch.config import EngineConfig
+from rstitch.engine import gate
+from rstitch.engine.request import Request
+from rstitch.engine.runner import Extend, Runner
+from rstitch.engine.scheduler import Scheduler
+from rstitch.engine.sequence import Sequence
+from rstitch.errors import BadRequest
+from rstitch.text import TextStream, Tokenizer
+from rstitch.types import Event, Failed, Finished, FinishReason, Forward, Proposal, Side, Token
+
+PREFILL = 16
+"""Steps that feed more tokens per row than this say nothing about the cost of decoding."""
+
+
+class InProcessEngine:
+    """Both models in this process. `step` is for one thread; the rest may be called from any."""
+
+    def __init__(
+        self,
+        runners: Mapping[Side, Runner],
+        eos_token_ids: frozenset[int],
+        config: EngineConfig | None = None,
+        tokenizer: Tokenizer | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.runners = runners
+        self.eos_token_ids = eos_token_ids
+        self.config = config or EngineConfig()
+        self.tokenizer = tokenizer
+        self.clock = clock
+        self.scheduler = Scheduler(self.config, clock)
+        self._inbox: deque[Sequence | str] = deque()
+        self._ids = itertools.count()
+        self._wake: Callable[[], None] | None = None
+        self._closed = False
+        self._undelivered: deque[Event] = deque()
+        self._stepping = threading.Lock()
+
+    # -- the seam -------------------------------------------------------------------------------
+
+    def submit(self, request: Request) -> str:
+        """Accept a request. Raises BadRequest when it can never be served, with the numbers."""
+        self._check(request)
+        policy, seed = request.policy, request.sampling.seeded().seed
+        assert seed is not None
+        text = TextStream(self.tokenizer, stop=request.stop) if self.tokenizer else None
+        sequence = Sequence(
+            id=f"r{next(self._ids)}",
+            request=request,
+            seed=seed,
+            side=policy.start(),
+            state=torch.tensor([policy.initial_state()], dtype=torch.float32),
+            text=text,
+            accepted=self.clock(),
+        )
+        self._tell(sequence)
+        return sequence.id
+
+    def cancel(self, request_id: str) -> None:
+        self._tell(request_id)
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Run steps in a worker thread and yield what happens, until `close`."""
+        loop, ready = asyncio.get_running_loop(), asyncio.Event()
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(ready.set)
+
+        self._wake = wake
+        try:
+            while not self._closed:
+                ready.clear()
+                self._undelivered.extend(await asyncio.to_thread(self.step))
+                while self._undelivered:
+                    yield self._undelivered.popleft()
+                if self.idle:
+                    await ready.wait()
+        finally:
+            if self._wake is wake:
+                self._wake = None
+
+    def stats(self) -> dict[str, Any]:
+        return {
+            "active": len(self.scheduler.active),
+            "queued": len(self.scheduler.queue) + len(self._inbox),
+            "step_seconds": {s.label: self.scheduler.costs.seconds(s, 1) for s in self.runners},
+        }
+
+    def close(self) -> None:
+        """Cancel everything and end `events`. Rows are freed; the engine can be used no more."""
+        with self._stepping:
+            self._take_inbox()
+            for sequence in [*self.scheduler.active.values(), *self.scheduler.queue]:
+                self._end(sequence, "cancelled")
+        self._closed = True
+        if self._wake:
+            self._wake()
+
+    # -- the loop -------------------------------------------------------------------------------
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is in flight, queued or waiting to be taken in."""
+        return not (self._inbox or self.scheduler.active or self.scheduler.queue)
+
+    def step(self) -> list[Event]:
+        """One forward pass of one side over its rows; what came of it. Empty when idle."""
+        with self._stepping:
+            events = self._take_inbox()
+            self.scheduler.admit()
+            picked = self.scheduler.pick()
+            if picked is None:
+                return events
+            return events + self._run(*picked)
+
+    def _run(self, side: Side, rows: list[Sequence]) -> list[Event]:
+        started = self.clock()
+        rows, fed, cached = self._feed(side, sorted(rows, key=lambda row: row.ready_since))
+        try:
+            asked, proposals = self._read(side, rows, fed)
+        except Exception as error:  # one bad pass must not leave its rows behind
+            return [self._fail(row, error) for row in rows]
+        now = self.clock()
+        total = sum(len(item.tokens) for item in fed)
+        for row, item, before in zip(rows, fed, cached, strict=True):
+            new, after = len(item.tokens), before + len(item.tokens)
+            row.record_forward(Forward(side, len(rows), new, after, total, now - started), before)
+            row.ready_since = now
+        left = sum(p.next_side != side for p in proposals)
+        if asked and total <= PREFILL * len(rows):
+            self.scheduler.observe(side, asked, now - started, left)
+        events: list[Event] = []
+        for row, proposal in zip(asked, proposals, strict=True):
+            try:
+                events += self._commit(row, proposal)
+            except Exception as error:  # a text that cannot be decoded is this row's own affair
+                events.append(self._fail(row, error))
+        return events
+
+    def _read(
+        self, side: Side, rows: list[Sequence], fed: list[Extend]
+    ) -> tuple[list[Sequence], list[Proposal]]:
+        """The forward pass, and a proposal for each row whose side has now seen everything."""
+        runner = self.runners[side]
+        logits = runner.extend(fed)
+        done = [
+            i for i, row in enumerate(rows) if runner.cached(row.rows[side]) == row.length(side)
+        ]
+        if not done:
+            return [], []
+        asked = [rows[i] for i in done]
+        some = logits if len(done) == len(rows) else logits[done]
+        return asked, gate.read(some, asked, side, runner.vocab_size)
+
+    def _feed(
+        self, side: Side, rows: list[Sequence]
+    ) -> tuple[list[Sequence], list[Extend], list[int]]:
+        """What each row has not seen yet, under the step's token budget; the oldest goes first."""
+        runner, budget = self.runners[side], self.config.max_step_tokens
+        taken, fed, cached = [], [], []
+        for sequence in rows:
+            if budget < 1:
+                break
+            row = sequence.rows.get(side)
+            if row is None:
+                row = sequence.rows[side] = runner.open()
+            have = runner.cached(row)
+            if have == sequence.length(side):  # asked again without a new token: feed the last anew
+                have -= 1
+                runner.truncate(row, have)
+            tokens = sequence.unseen(side, have, budget)
+            budget -= len(tokens)
+            taken.append(sequence)
+            fed.append(Extend(row, tokens))
+            cached.append(have)
+        return taken, fed, cached
+
+    def _commit(self, row: Sequence, proposal: Proposal) -> list[Event]:
+        row.record(proposal)
+        text = ""
+        if proposal.keep:
+            request, token = row.request, proposal.token
+            ended = token in request.stop_token_ids
+            ended |= token in self.eos_token_ids and not request.ignore_eos
+            if row.text and not ended:
+                text = row.text.push(token)
+                ended = row.text.stopped is not None
+            if ended:
+                row.finish = "stop"
+            elif len(row.tokens) >= request.max_tokens or self._full(row):
+                row.finish = "length"
+        events: list[Event] = [Token(row.id, proposal, text)]
+        if row.finish:
+            events.append(self._end(row, row.finish))
+        return events
+
+    # -- beginnings and ends --------------------------------------------------------------------
+
+    def _full(self, row: Sequence) -> bool:
+        sides = row.request.policy.sides()
+        return any(row.length(side) >= self.runners[side].max_length for side in sides)
+
+    def _check(self, request: Request) -> None:
+        if self._closed:
+            raise BadRequest("the engine is closed; load the pair again")
+        if request.max_tokens < 1:
+            raise BadRequest(f"max_tokens is {request.max_tokens}; it must be at least 1")
+        if request.top_logprobs < 0:
+            raise BadRequest(f"top_logprobs is {request.top_logprobs}; it must be at least 0")
+        if "" in request.stop:
+            raise BadRequest("a stop string is empty; give at least one character")
+        if request.stop and self.tokenizer is None:
+            raise BadRequest("stop strings need an engine with a tokenizer; use stop_token_ids")
+        for side in request.policy.sides():
+            if side not in self.runners:
+                raise BadRequest(
+                    f"policy {request.policy.name!r} needs the {side.name}, which is not loaded"
+                )
+            self._check_prompt(side, request.prompts.get(side, ()))
+
+    def _check_prompt(self, side: Side, prompt: tuple[int, ...]) -> None:
+        runner = self.runners[side]
+        if not prompt:
+            raise BadRequest(f"the {side.name}'s prompt is empty; give at least one token")
+        if len(prompt) >= runner.max_length:
+            raise BadRequest(
+                f"the prompt has {len(prompt)} tokens for the {side.name}, whose context is "
+                f"{runner.max_length}; shorten it to at most {runner.max_length - 1}"
+            )
+        worst = max(prompt, key=lambda token: token if token >= 0 else runner.vocab_size - token)
+        if not 0 <= worst < runner.vocab_size:
+            raise BadRequest(
+                f"token id {worst} is outside the {side.name}'s vocabulary of {runner.vocab_size}"
+            )
+
+    def _tell(self, message: Sequence | str) -> None:
+        self._inbox.append(message)
+        if self._wake:
+            self._wake()
+
+    def _take_inbox(self) -> list[Event]:
+        events: list[Event] = []
+        while self._inbox:
+            message = self._inbox.popleft()
+            if isinstance(message, Sequence):
+                self.scheduler.add(message)
+                continue
+            known = [*self.scheduler.active.values(), *self.scheduler.queue]
+            events += [self._end(s, "cancelled") for s in known if s.id == message]
+        return events
+
+    def _release(self, row: Sequence) -> None:
+        self.scheduler.remove(row)
+        for side, handle in row.rows.items():
+            self.runners[side].free(handle)
+        row.rows.clear()
+
+    def _end(self, row: Sequence, reason: FinishReason) -> Finished:
+        self._release(row)
+        tail = row.text.finish() if row.text else ""
+        return Finished(row.id, reason, row.usage(self.clock()), tail, tuple(row.forwards))
+
+    def _fail(self, row: Sequence, error: Exception) -> Failed:
+        self._release(row)
+        return Failed(row.id, error)

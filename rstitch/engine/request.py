@@ -1,0 +1,50 @@
+"""What is asked of an engine, and the seam behind which it answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from rstitch.policy.base import Policy
+from rstitch.types import Event, Sampling, Side
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One answer to write. Prompts are token ids per side: templates and suffixes may differ."""
+
+    prompts: Mapping[Side, tuple[int, ...]]
+    """For every side that the policy can use."""
+    policy: Policy
+    sampling: Sampling = field(default_factory=Sampling)
+    max_tokens: int = 512
+    """Kept tokens at most; discarded proposals do not count."""
+    stop: tuple[str, ...] = ()
+    """Texts that end the answer and do not become part of it."""
+    stop_token_ids: frozenset[int] = frozenset()
+    """Tokens that end the answer beside the models' own end-of-text tokens."""
+    ignore_eos: bool = False
+    """Go on after an end-of-text token (for benchmarks)."""
+    top_logprobs: int = 0
+    """Likeliest raw log-probabilities to report per token."""
+
+
+class Engine(Protocol):
+    """HOW answers are written. Commands, server, evaluation and training talk to this alone."""
+
+    def submit(self, request: Request) -> str:
+        """Accept a request and return its id. Raises BadRequest when it can never be served."""
+        ...
+
+    def events(self) -> AsyncIterator[Event]:
+        """Everything that happens, until `close`."""
+        ...
+
+    def cancel(self, request_id: str) -> None:
+        """End a request early; it answers with Finished("cancelled"). Unknown ids are ignored."""
+        ...
+
+    def stats(self) -> dict[str, Any]: ...
+
+    def close(self) -> None: ...

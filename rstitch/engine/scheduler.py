@@ -1,0 +1,80 @@
+"""Which rows run on which side now.
+
+Rows that wait for the LLM wait for each other up to the threshold of the waiting table, and never
+longer than a bound. The scheduler owns the waiting queue and the set of rows in flight, no KV.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+from rstitch.config import EngineConfig
+from rstitch.costs import ObservedCosts, ObservedRates, WaitingTable
+from rstitch.engine.sequence import Sequence
+from rstitch.types import Side
+
+
+class Scheduler:
+    """`add` queues, `admit` lets in, `pick` chooses a step, `observe` learns from it."""
+
+    def __init__(
+        self, config: EngineConfig, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self.max_rows = config.max_rows
+        self.max_wait_steps = config.max_wait_steps
+        self.eager = config.waiting == "eager"
+        self.clock = clock
+        self.costs = ObservedCosts()
+        self.rates = ObservedRates()
+        self.table = WaitingTable(self.costs, self.rates)
+        self.queue: deque[Sequence] = deque()
+        self.active: dict[str, Sequence] = {}
+
+    def add(self, sequence: Sequence) -> None:
+        self.queue.append(sequence)
+
+    def admit(self) -> list[Sequence]:
+        """Move queued sequences in while there are free rows, first come first served."""
+        admitted = []
+        while self.queue and len(self.active) < self.max_rows:
+            sequence = self.queue.popleft()
+            sequence.ready_since = self.clock()
+            self.active[sequence.id] = sequence
+            admitted.append(sequence)
+        return admitted
+
+    def remove(self, sequence: Sequence) -> None:
+        if self.active.pop(sequence.id, None) is None:
+            self.queue.remove(sequence)
+
+    def pick(self) -> tuple[Side, list[Sequence]] | None:
+        """The side to run and its rows, oldest first; None when nothing is in flight."""
+        rows: dict[Side, list[Sequence]] = {side: [] for side in Side}
+        for sequence in self.active.values():
+            rows[sequence.side].append(sequence)
+        if not rows[Side.LLM]:
+            return (Side.SLM, rows[Side.SLM]) if rows[Side.SLM] else None
+        side = Side.LLM if not rows[Side.SLM] else self._choose(rows)
+        return side, rows[side]
+
+    def _choose(self, rows: dict[Side, list[Sequence]]) -> Side:
+        if self.eager:
+            return Side.LLM
+        oldest = {side: min(s.ready_since for s in rows[side]) for side in Side}
+        patience = self.max_wait_steps * self.costs.seconds(Side.LLM, len(rows[Side.LLM]))
+        first = min(Side, key=lambda side: oldest[side])
+        if self.clock() - oldest[first] > patience:
+            return first
+        waiting = sum(not s.pinned for s in rows[Side.LLM])
+        stitched = waiting + sum(not s.pinned for s in rows[Side.SLM])
+        enough = waiting and waiting >= self.table.threshold(stitched)
+        return Side.LLM if enough else Side.SLM
+
+    def observe(self, side: Side, rows: list[Sequence], seconds: float, left: int) -> None:
+        """Learn from a step: what it cost, and how many of its stitched rows passed control on."""
+        self.costs.observe(side, len(rows), seconds)
+        stitched = sum(not s.pinned for s in rows)
+        if stitched:
+            self.rates.observe(side, stitched, left)

@@ -1,0 +1,83 @@
+"""One answer in the making: its tokens, who wrote them, and what is still unseen by each side."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from rstitch.engine.request import Request
+from rstitch.engine.runner import Row
+from rstitch.text import TextStream
+from rstitch.types import FinishReason, Forward, Proposal, Side, Usage
+
+
+@dataclass(slots=True)
+class Sequence:
+    """Owned by the engine, which alone appends to it."""
+
+    id: str
+    request: Request
+    seed: int
+    side: Side
+    """Who is asked next."""
+    state: Tensor
+    """The policy's row, float32 (1, width)."""
+    text: TextStream | None
+    accepted: float
+    """Clock seconds."""
+    ready_since: float = 0.0
+    """When it last became ready to run on its side: its waiting time counts from here."""
+    rows: dict[Side, Row] = field(default_factory=dict)
+    tokens: list[int] = field(default_factory=list)
+    sides: list[Side] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    forwards: list[Forward] = field(default_factory=list)
+    finish: FinishReason | None = None
+
+    @property
+    def pinned(self) -> bool:
+        """Only one side can ever write."""
+        return len(self.request.policy.sides()) == 1
+
+    def length(self, side: Side) -> int:
+        """Tokens that the side has to know: its prompt and the answer so far."""
+        return len(self.request.prompts[side]) + len(self.tokens)
+
+    def unseen(self, side: Side, cached: int, limit: int) -> list[int]:
+        """At most `limit` of the tokens that the side has not cached, in order."""
+        prompt = self.request.prompts[side]
+        ids = list(prompt[cached : cached + limit])
+        if len(ids) < limit:
+            at = max(0, cached - len(prompt))
+            ids += self.tokens[at : at + limit - len(ids)]
+        return ids
+
+    def record(self, proposal: Proposal) -> None:
+        """Take over what the policy decided about one proposal."""
+        if proposal.keep:
+            self.tokens.append(proposal.token)
+            self.sides.append(proposal.side)
+        self.counts["discards"] += not proposal.keep
+        self.counts["handoffs"] += proposal.next_side != proposal.side
+        self.side = proposal.next_side
+
+    def record_forward(self, forward: Forward, cached_before: int) -> None:
+        """`catchup` counts the answer's tokens that the side read but had not written."""
+        self.forwards.append(forward)
+        prompt = len(self.request.prompts[forward.side])
+        read = self.sides[max(0, cached_before - prompt) : max(0, forward.context - prompt)]
+        self.counts["catchup"] += len(read) - read.count(forward.side)
+
+    def usage(self, now: float) -> Usage:
+        llm = self.sides.count(Side.LLM)
+        return Usage(
+            prompt_tokens=max(len(prompt) for prompt in self.request.prompts.values()),
+            slm_tokens=len(self.sides) - llm,
+            llm_tokens=llm,
+            discards=self.counts["discards"],
+            handoffs=self.counts["handoffs"],
+            catchup_tokens=self.counts["catchup"],
+            seconds=now - self.accepted,
+        )

@@ -1,0 +1,82 @@
+"""A Runner over a transformers model: one flat ragged batch per forward pass, KV in slabs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from rstitch.engine.attention import Batch, Span
+from rstitch.engine.compiled import CompiledStep
+from rstitch.engine.kv import KVSlabs
+from rstitch.engine.runner import Extend, Row
+
+
+class TorchRunner:
+    """Implements `rstitch.engine.runner.Runner` for a causal LM loaded with attention "rstitch"."""
+
+    def __init__(
+        self, model: Any, vocab_size: int, max_rows: int, max_length: int, compile: bool = False
+    ) -> None:
+        self.model = model
+        self.vocab_size = vocab_size
+        self.max_length = max_length
+        self.kv = KVSlabs(max_rows, max_length)
+        self.device = next(model.parameters()).device
+        self._compiled = CompiledStep(model) if compile else None
+
+    @torch.inference_mode()
+    def open(self) -> Row:
+        return self.kv.open()
+
+    def cached(self, row: Row) -> int:
+        return self.kv.length[row]
+
+    def extend(self, batch: Sequence[Extend], logits: Literal["last", "all"] = "last") -> Tensor:
+        length = self.kv.length
+        if self._compiled and len(batch) == 1 and logits == "last":
+            (item,) = batch
+            start, count = length[item.row], len(item.tokens)
+            size = self._compiled.bucket(self.kv, start, count)
+            if size:
+                self.kv.reserve(start + size)
+                with torch.inference_mode():
+                    out = self._compiled(self.kv, item.row, list(item.tokens), size)
+                length[item.row] = start + count
+                return out
+        spans = [Span(item.row, length[item.row], len(item.tokens)) for item in batch]
+        self.kv.reserve(max(span.end for span in spans))
+        flat = [token for item in batch for token in item.tokens]
+        out = self._forward(flat, Batch(self.kv, spans, self.device), logits)
+        for span in spans:
+            length[span.slot] = span.end
+        return out
+
+    @torch.inference_mode()
+    def _forward(self, flat: list[int], batch: Batch, logits: Literal["last", "all"]) -> Tensor:
+        keep: int | Tensor = 0 if logits == "all" else 1
+        if logits == "last" and len(batch.spans) > 1:
+            ends = [o + s.count - 1 for o, s in zip(batch.offsets, batch.spans, strict=True)]
+            keep = torch.tensor(ends, device=self.device)
+        out: Tensor = self.model(
+            input_ids=torch.tensor([flat], device=self.device),
+            position_ids=batch.positions[None],
+            use_cache=False,
+            logits_to_keep=keep,
+            rst_batch=batch,
+        ).logits
+        return out[0]
+
+    def truncate(self, row: Row, n: int) -> None:
+        if not 0 <= n <= self.kv.length[row]:
+            raise ValueError(f"cannot truncate a row of {self.kv.length[row]} tokens to {n}")
+        self.kv.length[row] = n
+
+    @torch.inference_mode()
+    def fork(self, row: Row) -> Row:
+        return self.kv.fork(row)
+
+    def free(self, row: Row) -> None:
+        self.kv.close(row)

@@ -1,0 +1,26 @@
+"""Every failure that a user can cause or mend, as one line that names the value and the remedy.
+
+The command line prints these without a traceback; anything else that escapes is our bug.
+"""
+
+from __future__ import annotations
+
+
+class RStitchError(Exception):
+    """Base of all errors meant for users."""
+
+
+class BadRequest(RStitchError):
+    """A request or option that cannot be honoured: a wrong value, a prompt that does not fit."""
+
+
+class BadModel(RStitchError):
+    """A model directory that cannot be loaded: missing, truncated, pickled, unsupported."""
+
+
+class BadPair(RStitchError):
+    """Two models that cannot be stitched: their vocabularies differ."""
+
+
+class BadTrace(RStitchError):
+    """A trace file that cannot be read, or whose decisions the policy does not reproduce."""

@@ -1,0 +1,1 @@
+"""Problems, grading, and what a set of answers says."""

@@ -1,0 +1,91 @@
+"""``python -m rstitch.pairs.recipe``: trains the tokenizer and both built-in models.
+
+tokenizer --out DIR, then llm --out DIR and slm --out DIR (or all --out DIR);
+eval --model DIR tests one, ship --out DIR puts a pair into the package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from rstitch.pairs.recipe.evaluate import evaluate
+from rstitch.pairs.recipe.models import Role
+from rstitch.pairs.recipe.ship import ship
+from rstitch.pairs.recipe.tokenizer import corpus, train_tokenizer
+from rstitch.pairs.recipe.train import DEFAULT_TOKENS, Plan, train
+
+CORPUS_PROBLEMS = 20_000
+INTERRUPTED = 130
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m rstitch.pairs.recipe", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True)
+    for name in ("tokenizer", "llm", "slm", "all"):
+        command = commands.add_parser(name)
+        command.add_argument("--out", type=Path, required=True)
+        command.add_argument("--seed", type=int, default=0)
+        command.add_argument("--threads", type=int, default=2)
+        command.add_argument("--resume", action="store_true", help="go on from the checkpoint")
+        budget = command.add_mutually_exclusive_group()
+        budget.add_argument("--tokens", type=int, help="train on this many tokens")
+        budget.add_argument("--time-budget", type=float, metavar="MINUTES")
+    command = commands.add_parser("eval")
+    command.add_argument("--model", type=Path, required=True)
+    command.add_argument("--n", type=int, default=200)
+    command.add_argument("--split", default="dev")
+    command.add_argument("--threads", type=int, default=2)
+    command = commands.add_parser("ship")
+    command.add_argument("--out", type=Path, required=True, help="where both sides were trained")
+    command.add_argument("--tau", type=float, required=True)
+    command.add_argument("--version", type=int, required=True)
+    return top
+
+
+def tokenizer_in(out: Path, *, fresh: bool) -> PreTrainedTokenizerFast:
+    """The tokenizer at ``out/tokenizer``, trained first where it is missing or to be fresh."""
+    folder = out / "tokenizer"
+    if fresh or not (folder / "tokenizer.json").exists():
+        train_tokenizer(corpus(CORPUS_PROBLEMS)).save_pretrained(folder)
+    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder)
+    return tokenizer
+
+
+def plan(args: argparse.Namespace, role: Role) -> Plan:
+    seconds = None if args.time_budget is None else args.time_budget * 60
+    tokens = args.tokens
+    if tokens is None and seconds is None:
+        tokens = DEFAULT_TOKENS[role]
+    return Plan(role, args.out, args.seed, tokens, seconds, args.resume)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    if args.command == "ship":
+        print(ship(args.out, args.tau, args.version))
+        return 0
+    torch.set_num_threads(args.threads)
+    if args.command == "eval":
+        print(json.dumps(evaluate(args.model, args.split, args.n)))
+        return 0
+    args.out.mkdir(parents=True, exist_ok=True)
+    tokenizer = tokenizer_in(args.out, fresh=args.command == "tokenizer")
+    if args.command == "tokenizer":
+        print(f"{len(tokenizer)} ids in {args.out / 'tokenizer'}")
+        return 0
+    roles: tuple[Role, ...] = ("llm", "slm") if args.command == "all" else (args.command,)
+    for role in roles:
+        if not train(plan(args, role), tokenizer):
+            return INTERRUPTED
+        print(args.out / role)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

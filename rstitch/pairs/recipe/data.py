@@ -1,0 +1,124 @@
+"""Training samples and batches, drawn on the fly.
+
+Sample ``index`` of a seed is always the same, and so is window ``w`` of batches: a run that resumes
+needs only to know how many windows and batches it has used.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from rstitch.pairs.recipe.kinds import TRAINED
+from rstitch.pairs.recipe.models import Role
+from rstitch.pairs.recipe.problem import Problem
+from rstitch.pairs.recipe.splits import TRAIN_LEVELS, draw_in
+from rstitch.pairs.recipe.tokenizer import STOP, prompt_text
+from rstitch.pairs.recipe.traces import Span, asked_early, brief, continued, drill, long
+
+DRILLS: dict[Role, float] = {"llm": 0.25, "slm": 0.2}
+"""Share of samples that are bare arithmetic."""
+WINDOW = 1024
+"""Samples that are sorted by length together: more pad less, fewer mix better."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    ids: list[int]
+    learn: list[bool]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Right-padded ids; ``where`` are the flat positions whose next token (``targets``) counts."""
+
+    ids: torch.Tensor
+    where: torch.Tensor
+    targets: torch.Tensor
+    tokens: int
+    """Tokens without padding."""
+
+
+def trace(role: Role, problem: Problem, rng: random.Random) -> list[Span]:
+    """The SLM learns brief traces; the LLM long ones, taking over, and answering when stopped."""
+    if role == "slm":
+        return [Span(brief(problem, rng))]
+    draw = rng.random()
+    if draw < 0.52:
+        return long(problem, rng)
+    return continued(problem, rng) if draw < 0.96 else asked_early(problem, rng)
+
+
+def spans(role: Role, seed: int, index: int) -> list[Span]:
+    """Sample ``index`` as text: a drill, or a prompt, a trace, and the end of the turn."""
+    rng = random.Random(f"{role}/{seed}/{index}")
+    if rng.random() < DRILLS[role]:
+        return drill(rng)
+    problem = None
+    while problem is None:
+        problem = draw_in(rng.choice(TRAINED), rng.choice(TRAIN_LEVELS), rng, "train")
+    prompt = Span(prompt_text(problem.question), learn=False)
+    return [prompt, *trace(role, problem, rng), Span(STOP)]
+
+
+def encode(tokenizer: PreTrainedTokenizerFast, texts: list[list[Span]]) -> list[Sample]:
+    """Each text is encoded whole, as at inference; a token is learnt if its last character is."""
+    joined = ["".join(span.text for span in parts) for parts in texts]
+    coded = tokenizer.backend_tokenizer.encode_batch(joined, add_special_tokens=False)
+    samples = []
+    for parts, code in zip(texts, coded, strict=True):
+        flags = [span.learn for span in parts for _ in span.text]
+        samples.append(Sample(code.ids, [flags[end - 1] for _, end in code.offsets]))
+    return samples
+
+
+def collate(samples: list[Sample], pad: int) -> Batch:
+    """Pads on the right: causal attention never looks there, so no mask is needed."""
+    width = max(len(sample.ids) for sample in samples)
+    ids = torch.full((len(samples), width), pad)
+    where, targets = [], []
+    for row, sample in enumerate(samples):
+        ids[row, : len(sample.ids)] = torch.tensor(sample.ids)
+        for column in range(1, len(sample.ids)):
+            if sample.learn[column]:
+                where.append(row * width + column - 1)
+                targets.append(sample.ids[column])
+    tokens = sum(len(sample.ids) for sample in samples)
+    return Batch(ids, torch.tensor(where), torch.tensor(targets), tokens)
+
+
+def window(
+    role: Role, tokenizer: PreTrainedTokenizerFast, seed: int, number: int, batch_tokens: int
+) -> list[Batch]:
+    """The batches of one window: samples sorted by length, cut by size, and shuffled."""
+    first = number * WINDOW
+    texts = [spans(role, seed, index) for index in range(first, first + WINDOW)]
+    samples = sorted(encode(tokenizer, texts), key=lambda sample: len(sample.ids))
+    groups: list[list[Sample]] = [[]]
+    for sample in samples:
+        if (len(groups[-1]) + 1) * len(sample.ids) > batch_tokens and groups[-1]:
+            groups.append([])
+        groups[-1].append(sample)
+    random.Random(f"window/{seed}/{number}").shuffle(groups)
+    pad = tokenizer.pad_token_id
+    return [collate(group, pad if isinstance(pad, int) else 0) for group in groups]
+
+
+def batches(
+    role: Role,
+    tokenizer: PreTrainedTokenizerFast,
+    seed: int,
+    batch_tokens: int,
+    done: tuple[int, int] = (0, 0),
+) -> Iterator[tuple[tuple[int, int], Batch]]:
+    """Batches without end, each with the place (window, batch) that resuming after it needs."""
+    number, skip = done
+    while True:
+        for place, batch in enumerate(window(role, tokenizer, seed, number, batch_tokens)):
+            if place >= skip:
+                yield (number, place + 1), batch
+        number, skip = number + 1, 0

@@ -1,0 +1,178 @@
+"""The nouns that every part shares: sides, sampling settings, tokens, events. No torch here.
+
+A token carries who wrote it and how sure that model was, because provenance is the product: the
+trace, the coloured terminal, the server and `explain` all read these records.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from dataclasses import asdict, dataclass, replace
+from enum import IntEnum
+from typing import Any, Literal
+
+from rstitch.errors import BadRequest
+
+
+class Side(IntEnum):
+    """One of the two models. The integer is what policies see in their tensors."""
+
+    SLM = 0
+    LLM = 1
+
+    @property
+    def other(self) -> Side:
+        return Side(1 - self)
+
+    @property
+    def label(self) -> str:
+        return self.name.lower()
+
+
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is drawn from a distribution; the same for both sides.
+
+    Filters apply in the order temperature, top_k, top_p, min_p. Entropy and log-probabilities are
+    always those of the raw distribution (temperature 1, unfiltered).
+    """
+
+    temperature: float = 0.0
+    """0 is greedy."""
+    top_k: int = 0
+    """Keep the k likeliest tokens; 0 keeps all."""
+    top_p: float = 1.0
+    """Keep the smallest set of likeliest tokens whose probability reaches this."""
+    min_p: float = 0.0
+    """Drop tokens less likely than this times the likeliest."""
+    seed: int | None = None
+    """Draws are a pure function of (seed, position); None takes a fresh seed, which is recorded."""
+
+    def __post_init__(self) -> None:
+        def need(ok: bool, name: str, value: object, what: str) -> None:
+            if not ok:
+                raise BadRequest(f"{name} is {value!r}; it must be {what}")
+
+        for name, value in (("temperature", self.temperature), ("top_p", self.top_p)):
+            need(isinstance(value, int | float), name, value, "a number")
+        need(isinstance(self.min_p, int | float), "min_p", self.min_p, "a number")
+        need(isinstance(self.top_k, int), "top_k", self.top_k, "a whole number")
+        need(isinstance(self.seed, int | None), "seed", self.seed, "a whole number")
+        finite = math.isfinite(self.temperature) and self.temperature >= 0
+        need(finite, "temperature", self.temperature, "0 (greedy) or a positive number")
+        need(self.top_k >= 0, "top_k", self.top_k, "0 (off) or a positive whole number")
+        need(0 < self.top_p <= 1, "top_p", self.top_p, "above 0 and at most 1")
+        need(0 <= self.min_p <= 1, "min_p", self.min_p, "between 0 and 1")
+        in_range = self.seed is None or 0 <= self.seed < 2**63
+        need(in_range, "seed", self.seed, "a whole number from 0 to 2**63 - 1")
+
+    def seeded(self) -> Sampling:
+        """Itself, with a fresh seed if it has none."""
+        return self if self.seed is not None else replace(self, seed=secrets.randbits(62))
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """One distribution that was read: the token drawn from it and what the policy decided."""
+
+    position: int
+    """Index in the answer, from 0."""
+    token: int
+    """Token id in the vocabulary of `side`."""
+    side: Side
+    """Who produced it."""
+    keep: bool
+    """False: discarded at a hand-off; the other side produces this position instead."""
+    next_side: Side
+    """Who is asked next."""
+    entropy: float
+    """Normalised entropy of the raw distribution, 0..1; a float32 value, so that it round-trips."""
+    logprob: float
+    """Natural log of the raw probability of `token`."""
+    signals: dict[str, float]
+    """Everything else that the policy read at this position, by name."""
+    top_logprobs: tuple[tuple[int, float], ...] = ()
+    """The likeliest (token id, raw log-probability) pairs, if they were asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """One forward pass, as one request saw it."""
+
+    side: Side
+    rows: int
+    """Requests that shared the pass."""
+    new_tokens: int
+    """Tokens of this request that it fed; more than one is a prefill or a catch-up."""
+    context: int
+    """Tokens of this request in the KV cache after it."""
+    batch_tokens: int
+    """Tokens of all requests that it fed."""
+    seconds: float
+    """Latency of the whole pass, reading included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an answer took."""
+
+    prompt_tokens: int
+    slm_tokens: int
+    llm_tokens: int
+    discards: int
+    handoffs: int
+    """Times that control passed, both ways."""
+    catchup_tokens: int
+    """Tokens of the answer that a side read after the other had written them."""
+    seconds: float
+    """From accepted to last token."""
+
+    @property
+    def tokens(self) -> int:
+        return self.slm_tokens + self.llm_tokens
+
+    @property
+    def llm_share(self) -> float:
+        """LLM tokens over all kept tokens; 0 for an empty answer."""
+        return self.llm_tokens / self.tokens if self.tokens else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "tokens": self.tokens, "llm_share": self.llm_share}
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Event: a token was kept, or a proposal was discarded (`proposal.keep` tells)."""
+
+    request: str
+    proposal: Proposal
+    text: str
+    """Text that this token completed; empty while a character or stop string is undecided."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Event: the answer is complete; nothing of the request is left in the engine."""
+
+    request: str
+    reason: FinishReason
+    usage: Usage
+    text: str
+    """Text held back until the end, to be appended to what the tokens brought."""
+    forwards: tuple[Forward, ...] = ()
+    """Every forward pass that the request took part in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Event: the request ended with an error; nothing of it is left in the engine."""
+
+    request: str
+    error: Exception
+
+
+Event = Token | Finished | Failed

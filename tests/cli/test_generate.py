@@ -1,0 +1,312 @@
+"""`rstitch generate`: what goes where, what is refused in one line, what an interruption leaves."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from rstitch import trace as traces
+from rstitch.api import Piece
+from rstitch.cli.generate import show
+from rstitch.engine.runner import Extend
+from rstitch.engine.torch_runner import TorchRunner
+from rstitch.explain import check
+from rstitch.types import Sampling
+from tests.cli.terminal import Done, rstitch, start_slowly
+from tests.pair import QUESTION, TAU, pair, stitch
+
+PROMPT = "Mia has"
+CHOICE = ["--tau", str(TAU), "--max-tokens", "30"]
+RAW = ["--raw", *CHOICE]
+
+
+def generate(prompt: str, *options: str, stdin: bytes = b"") -> Done:
+    return rstitch("generate", prompt, *pair().options, *options, stdin=stdin)
+
+
+# -- what goes where ------------------------------------------------------------------------------
+
+
+def test_the_answer_alone_is_on_stdout() -> None:
+    expected = stitch().generate(PROMPT, raw=True, max_tokens=30)
+    done = generate(PROMPT, *RAW)
+    assert (done.code, done.out) == (0, expected.text + "\n")
+    usage = expected.usage
+    assert done.err.count("\n") == 1
+    assert done.err.startswith(
+        f"[{usage.slm_tokens} tokens SLM, {usage.llm_tokens} LLM ({usage.llm_share:.0%}), "
+        f"{usage.handoffs} hand-offs, "
+    )
+
+
+def test_the_thinking_is_on_stderr() -> None:
+    """The pair never leaves its thoughts, so there is no answer."""
+    expected = stitch().generate(QUESTION, max_tokens=30)
+    done = generate(QUESTION, *CHOICE)
+    assert (done.code, done.out) == (0, "\n")
+    assert done.err.startswith(expected.text)
+
+
+def test_a_prompt_from_stdin() -> None:
+    assert generate("-", *RAW, stdin=PROMPT.encode()).out == generate(PROMPT, *RAW).out
+
+
+def test_json_is_one_document_and_nothing_else() -> None:
+    expected = stitch().generate(QUESTION, max_tokens=30)
+    done = generate(QUESTION, *CHOICE, "--json")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.count("\n") == 1
+    found = json.loads(done.out)
+    usage = {**expected.usage.as_dict(), "seconds": found["usage"]["seconds"]}
+    assert found == {
+        "text": expected.text,
+        "reasoning": expected.text,
+        "answer": "",
+        "reason": "length",
+        "policy": {"name": "entropy", "tau": TAU},
+        "seed": found["seed"],
+        "usage": usage,
+    }
+
+
+def test_options_reach_the_answer(tmp_path: Path) -> None:
+    path = tmp_path / "t"
+    sampled = ["--temperature", "0.8", "--top-k", "50", "--top-p", "0.9", "--min-p", "0.01"]
+    rule = ["--policy", "random", "--param", "p=0.3", "--param", "q=0.4"]
+    options = [*sampled, *rule, "--seed", "5", "--max-tokens", "12", "--trace", str(path)]
+    done = generate(PROMPT, "--raw", *options, "--json", "--dtype", "bfloat16")
+    (trace,) = traces.read(path)
+    assert trace.sampling == Sampling(0.8, 50, 0.9, 0.01, 5)
+    assert trace.policy == {"name": "random", "p": 0.3, "q": 0.4}
+    found = json.loads(done.out)
+    assert found["seed"] == 5 and found["usage"]["tokens"] == 12
+    assert generate(PROMPT, "--raw", *options, "--dtype", "bfloat16").out == found["text"] + "\n"
+
+
+def test_a_stop_string() -> None:
+    text = stitch().generate(PROMPT, raw=True, max_tokens=30).text
+    done = generate(PROMPT, *RAW, "--stop", "\0", "--stop", text[10:14])
+    assert done.out == text.partition(text[10:14])[0] + "\n"
+
+
+def test_a_trace_is_explained(tmp_path: Path) -> None:
+    path = tmp_path / "t"
+    answer = generate(PROMPT, *RAW, "--trace", str(path))
+    (trace,) = traces.read(path)
+    assert "".join(trace.texts) + "\n" == answer.out
+    assert trace.end["reason"] == "length" and trace.forwards
+    done = rstitch("explain", str(path), "--no-show")
+    assert (done.code, done.out) == (0, f"r0: {len(trace.proposals)} decisions reproduced\n")
+    flip = {"true": "false", "false": "true"}
+    lines = path.read_text().split("\n")
+    was = lines[4].partition('"keep": ')[2].partition(",")[0]
+    lines[4] = lines[4].replace(f'"keep": {was}', f'"keep": {flip[was]}')
+    path.write_text("\n".join(lines))
+    done = rstitch("explain", str(path), "--no-show")
+    assert done.code == 1 and "NOT reproduced: decision 3 of" in done.out
+
+
+# -- refused --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--tau", "abc"], "--tau is 'abc'; it must be a number such as 0.02"),
+        (["--tau", "nan"], "--tau is 'nan'; it must be a number such as 0.02"),
+        (["--tau", ""], "--tau is ''; it must be a number such as 0.02"),
+        (["--policy", "oracle"], "unknown policy 'oracle'; known: confidence, entropy, llm"),
+        (
+            ["--policy", "random", "--param", "r=1"],
+            "policy 'random' has no parameter 'r'; it takes",
+        ),
+        (["--policy", "random", "--param", "p=0.5"], "policy 'random' needs a value for 'q'"),
+        (["--policy", "random", "--param", "p"], "--param is 'p'; write it as name=number"),
+        (["--policy", "entropy", "--param", "tau=x"], "--param tau is 'x'; it must be a number"),
+        (["--param", "p=0.5"], "--param p=0.5 needs --policy"),
+        (["--temperature", "-1"], "temperature is -1.0; it must be 0 (greedy) or a positive"),
+        (["--temperature", "nan"], "temperature is nan"),
+        (["--top-p", "0"], "top_p is 0.0; it must be above 0 and at most 1"),
+        (["--seed", "-1"], "seed is -1; it must be a whole number from 0 to 2**63 - 1"),
+        (["--threads", "0"], "threads is 0; it must be at least 1"),
+        (["--dtype", "float8"], "dtype is 'float8'; it must be one of float32, bfloat16, float16"),
+        (["--device", "toaster"], "device is 'toaster'; it must be 'cpu' or 'cuda'"),
+        (["--trace", "no/such/directory/t"], "--trace no/such/directory/t: there is no directory"),
+        (["--trace", "."], "--trace . is a directory; name a file"),
+        (["--slm", "elsewhere/a/b"], "elsewhere/a/b is no directory; give a model directory or"),
+    ],
+)
+def test_a_bad_option_is_one_line(options: list[str], message: str) -> None:
+    assert generate(PROMPT, *options).line.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options", "message"),
+    [
+        ("", [], "the prompt is empty; say what should be answered"),
+        ("-", [], "the prompt is empty; say what should be answered"),
+        ("", ["--raw"], "the SLM's prompt is empty"),
+        ("7" * 300, ["--raw"], "the prompt has 300 tokens for the SLM, whose context is 256;"),
+        (PROMPT, ["--tau", "0.1", "--policy", "slm"], "give tau (0.1) or policy (slm), not both"),
+        (PROMPT, ["--max-tokens", "0"], "max_tokens is 0; it must be at least 1"),
+        (PROMPT, ["--stop", ""], "a stop string is empty; give at least one character"),
+    ],
+)
+def test_a_bad_request_is_one_line(prompt: str, options: list[str], message: str) -> None:
+    assert generate(prompt, *options).line.startswith(message)
+
+
+def test_stdin_that_is_no_text() -> None:
+    assert generate("-", stdin=b"\xff\xfe").line == "the prompt on stdin is not UTF-8 text"
+
+
+def test_half_a_pair() -> None:
+    message = rstitch("generate", PROMPT, "--slm", str(pair().slm)).line
+    assert message == "give both slm and llm, or neither for a named pair"
+
+
+def test_a_trace_is_not_begun_for_what_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t"
+    path.write_text("an earlier trace")
+    assert generate("", "--trace", str(path)).code == 1
+    assert path.read_text() == "an earlier trace"
+
+
+def test_a_trace_that_cannot_be_written(tmp_path: Path) -> None:
+    """Told in a line after the answer, which is not lost."""
+    done = generate(PROMPT, *RAW, "--trace", "/dev/full")
+    assert done.code == 1 and done.out
+    assert done.err == "rstitch: --trace /dev/full cannot be written: No space left on device\n"
+
+
+# -- interrupted ----------------------------------------------------------------------------------
+
+
+def kept_so_far(path: Path, out: str) -> int:
+    """Tokens of an interrupted answer's trace, which is sound and has what was printed."""
+    (trace,) = traces.read(path)
+    assert check(trace) is None
+    assert trace.end["reason"] == "cancelled"
+    assert out and "".join(trace.texts).startswith(out)
+    return sum(proposal.keep for proposal in trace.proposals)
+
+
+def test_ctrl_c_during_a_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    extend, passes = TorchRunner.extend, 0
+
+    def interrupted(self: TorchRunner, batch: list[Extend], *rest: Any) -> Any:
+        nonlocal passes
+        passes += 1
+        if passes == 20:
+            raise KeyboardInterrupt
+        return extend(self, batch, *rest)
+
+    monkeypatch.setattr(TorchRunner, "extend", interrupted)
+    path = tmp_path / "t"
+    done = generate(PROMPT, *RAW, "--trace", str(path))
+    assert done.code == 130 and "Traceback" not in done.err
+    (trace,) = traces.read(path)
+    assert len(trace.proposals) == 19
+    assert 0 < kept_so_far(path, done.out) < 19
+
+
+def test_ctrl_c_in_the_middle_of_a_stream(tmp_path: Path) -> None:
+    """As a person does it: the signal, to another process, once text has come."""
+    path = tmp_path / "t"
+    options = ["--raw", "--tau", str(TAU), "--max-tokens", "200", "--trace", str(path)]
+    with start_slowly("generate", PROMPT, *pair().options, *options) as process:
+        assert process.stdout is not None
+        first = process.stdout.read(1)
+        process.send_signal(signal.SIGINT)
+        rest, err = process.communicate(timeout=300)
+    assert process.returncode == 130, err.decode()
+    assert err == b""
+    assert 0 < kept_so_far(path, (first + rest).decode()) < 200
+
+
+def test_a_reader_that_goes_away(tmp_path: Path) -> None:
+    """`rstitch generate ... | head -c 1`"""
+    path = tmp_path / "t"
+    options = ["--raw", "--tau", str(TAU), "--max-tokens", "40", "--trace", str(path)]
+    with start_slowly("generate", PROMPT, *pair().options, *options) as process:
+        assert process.stdout is not None and process.stderr is not None
+        first = process.stdout.read(1)
+        process.stdout.close()
+        err = process.stderr.read()
+        process.wait(timeout=300)
+    assert process.returncode == 1 and err == b"", err.decode()
+    (trace,) = traces.read(path)
+    assert trace.texts[0].encode().startswith(first) or not trace.texts[0]
+    assert check(trace) is None
+
+
+# -- reasoning and answer -------------------------------------------------------------------------
+
+
+class FakeStream:
+    """Pieces of the size asked for."""
+
+    def __init__(self, text: str, size: int, starts_thinking: bool = True) -> None:
+        self.starts_thinking = starts_thinking
+        self.pieces = [Piece(text[i : i + size], None) for i in range(0, len(text), size)]
+
+    def __iter__(self) -> Any:
+        return iter(self.pieces)
+
+
+def shown(stream: FakeStream, quiet: bool = False) -> tuple[str, str]:
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        show(stream, quiet)  # type: ignore[arg-type]
+    return out.getvalue(), err.getvalue()
+
+
+SIZES = [1, 2, 5, 7, 1000]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    ("text", "starts_thinking", "answer", "reasoning"),
+    [
+        ("so 7 < 8\n</think>\n\nIt is 7.", True, "\n\nIt is 7.", "so 7 < 8\n</think>"),
+        ("so 7", True, "", "so 7"),
+        ("so 7 </thin", True, "", "so 7 </thin"),
+        ("It is <b>7</b>", False, "It is <b>7</b>", ""),
+        ("It is <thin", False, "It is <thin", ""),
+        ("<think>so</think>7", False, "7", "<think>so</think>"),
+        ("a</think>b<think>c</think>d", True, "bd", "a</think><think>c</think>"),
+        ("one\ttab, [bold]no markup[/] \x07\r\n\x0b", False, "", None),
+    ],
+)
+def test_pieces_go_to_the_output_they_belong_to(
+    text: str, starts_thinking: bool, answer: str, reasoning: str | None, size: int
+) -> None:
+    """However the text is cut; and off the terminal it is not changed by a character."""
+    expected = (text, "") if reasoning is None else (answer, reasoning)
+    out, err = shown(FakeStream(text, size, starts_thinking))
+    assert (out, err) == (expected[0] + "\n", expected[1])
+
+
+def test_quiet_prints_nothing() -> None:
+    assert shown(FakeStream("so</think>7", 3), quiet=True) == ("", "")
+
+
+def test_colours_on_a_terminal_only() -> None:
+    answer = stitch().generate(PROMPT, raw=True, max_tokens=5)
+    kept = [p for p in answer.trace.proposals if p.keep]
+    stream = FakeStream("", 1, starts_thinking=False)
+    stream.pieces = [Piece("word ", proposal) for proposal in kept]
+    assert shown(stream) == ("word " * 5 + "\n", "")
+    terminal = {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLORTERM": "truecolor"}
+    with patch.dict(os.environ, terminal):
+        os.environ.pop("NO_COLOR", None)
+        out, err = shown(stream)
+    assert out.count("\x1b[") >= 5 and out.count("word ") == 5 and err == ""

@@ -1,0 +1,239 @@
+"""KV memory against a plain dict of lists: nothing lost, nothing shared by mistake."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from rstitch.engine import kv
+from rstitch.engine.kv import KVSlabs
+
+LAYERS, HEADS, KEY_DIM, VALUE_DIM = 2, 2, 3, 2
+SLOTS, LENGTH = 6, 40
+
+
+@contextmanager
+def small_slabs() -> Iterator[None]:
+    """Start from one slot of two tokens, so that every growth is walked through."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kv, "MIN_SLOTS", 1)
+        patch.setattr(kv, "MIN_CAPACITY", 2)
+        yield
+
+
+def slabs(max_slots: int = SLOTS, max_length: int = LENGTH) -> KVSlabs:
+    with small_slabs():
+        return KVSlabs(max_slots, max_length)
+
+
+def write(memory: KVSlabs, slot: int, numbers: list[float]) -> None:
+    """Append as a forward pass does: in layer l, token x has keys x + l and values -x - l."""
+    start = memory.length[slot]
+    end = start + len(numbers)
+    memory.reserve(end)
+    token = torch.tensor(numbers)[None, :, None]
+    for layer in range(LAYERS):
+        keys, values = memory.layer(
+            layer,
+            (token + layer).expand(HEADS, -1, KEY_DIM),
+            (-token - layer).expand(HEADS, -1, VALUE_DIM),
+        )
+        keys[slot, :, start:end] = token + layer
+        values[slot, :, start:end] = -token - layer
+    memory.length[slot] = end
+
+
+def read(memory: KVSlabs, slot: int) -> list[float]:
+    """The tokens that a slot holds; fails where heads, dimensions, layers or values disagree."""
+    n = memory.length[slot]
+    found = []
+    for layer, (keys, values) in memory.layers.items():
+        for slab, sign in ((keys, 1), (values, -1)):
+            tokens = slab[slot, :, :n] * sign - layer
+            first = tokens[0, :, 0]
+            assert torch.equal(tokens, first[None, :, None].expand_as(tokens)), tokens
+            found.append(first.tolist())
+    assert all(one == found[0] for one in found), found
+    return found[0] if found else []
+
+
+class Memory(RuleBasedStateMachine):
+    """Random opens, writes, forks, truncations and closes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.real = slabs()
+        self.model: dict[int, list[float]] = {}
+        self.numbers = map(float, itertools.count(1))
+
+    def pick(self, which: int) -> int:
+        return list(self.model)[which % len(self.model)]
+
+    def taken(self, slot: int) -> int:
+        assert slot not in self.model, f"slot {slot} is taken already: {self.model}"
+        return slot
+
+    @rule()
+    def open(self) -> None:
+        if len(self.model) == SLOTS:
+            with pytest.raises(RuntimeError, match=f"all {SLOTS} KV slots are taken"):
+                self.real.open()
+        else:
+            self.model[self.taken(self.real.open())] = []
+
+    @precondition(lambda self: self.model)
+    @rule(which=st.integers(0, SLOTS), count=st.integers(1, 15))
+    def write(self, which: int, count: int) -> None:
+        slot = self.pick(which)
+        if len(self.model[slot]) + count > LENGTH:
+            with pytest.raises(RuntimeError, match=f"exceed the {LENGTH}"):
+                self.real.reserve(len(self.model[slot]) + count)
+        else:
+            numbers = list(itertools.islice(self.numbers, count))
+            write(self.real, slot, numbers)
+            self.model[slot] += numbers
+
+    @precondition(lambda self: self.model)
+    @rule(which=st.integers(0, SLOTS))
+    def fork(self, which: int) -> None:
+        slot = self.pick(which)
+        if len(self.model) == SLOTS:
+            with pytest.raises(RuntimeError, match="taken"):
+                self.real.fork(slot)
+        else:
+            copy = self.taken(self.real.fork(slot))
+            self.model[copy] = list(self.model[slot])
+
+    @precondition(lambda self: self.model)
+    @rule(which=st.integers(0, SLOTS), keep=st.integers(0, LENGTH))
+    def truncate(self, which: int, keep: int) -> None:
+        slot = self.pick(which)
+        keep = min(keep, len(self.model[slot]))
+        self.real.length[slot] = keep
+        del self.model[slot][keep:]
+
+    @precondition(lambda self: self.model)
+    @rule(which=st.integers(0, SLOTS))
+    def close(self, which: int) -> None:
+        slot = self.pick(which)
+        self.real.close(slot)
+        del self.model[slot]
+
+    @invariant()
+    def holds_what_was_written(self) -> None:
+        self.real.check_integrity()
+        assert {s: read(self.real, s) or [] for s in self.real.length} == self.model
+
+    @invariant()
+    def is_finite(self) -> None:
+        """What is masked is multiplied by zero, so it must not be NaN."""
+        for slab in itertools.chain.from_iterable(self.real.layers.values()):
+            assert torch.isfinite(slab).all()
+
+
+TestMemory = Memory.TestCase
+TestMemory.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+
+
+def test_slots_are_given_out_lowest_first_and_again() -> None:
+    memory = slabs()
+    assert [memory.open() for _ in range(4)] == [0, 1, 2, 3]
+    memory.close(2)
+    memory.close(0)
+    assert [memory.open() for _ in range(3)] == [0, 2, 4]
+
+
+def test_memory_grows_by_doubling_up_to_its_limits() -> None:
+    memory = slabs(max_slots=5, max_length=23)
+    seen = set()
+    for _ in range(5):
+        slot = memory.open()
+        write(memory, slot, [1.0])
+        seen.add(memory.slots)
+    for _ in range(22):
+        write(memory, 4, [2.0])
+        seen.add(memory.capacity)
+    assert memory.slots == 5 and memory.capacity == 23
+    assert seen == {1, 2, 4, 5} | {2, 4, 8, 16, 23}
+    keys, values = memory.layers[0]
+    assert keys.shape == (5, HEADS, 23, KEY_DIM) and values.shape == (5, HEADS, 23, VALUE_DIM)
+    assert memory.nbytes == LAYERS * 4 * 5 * HEADS * 23 * (KEY_DIM + VALUE_DIM)
+
+
+def test_limits_below_the_starting_size_are_kept() -> None:
+    memory = KVSlabs(1, 8)
+    slot = memory.open()
+    write(memory, slot, [1.0] * 8)
+    assert memory.layers[0][0].shape[:3] == (1, HEADS, 8)
+    with pytest.raises(RuntimeError, match="9 tokens exceed the 8"):
+        memory.reserve(9)
+
+
+def test_misuse_is_refused_and_changes_nothing() -> None:
+    memory = slabs()
+    slot = memory.open()
+    write(memory, slot, [1.0, 2.0])
+    for misuse in (memory.close, memory.fork):
+        with pytest.raises(KeyError):
+            misuse(3)
+        memory.check_integrity()
+        assert memory.length == {slot: 2}, f"{misuse.__name__} of a slot that is not open"
+
+
+def test_a_fork_goes_its_own_way() -> None:
+    memory = slabs()
+    one = memory.open()
+    write(memory, one, [1.0, 2.0, 3.0])
+    two = memory.fork(one)
+    memory.length[two] = 2
+    write(memory, two, [9.0])
+    write(memory, one, [4.0])
+    assert (read(memory, one), read(memory, two)) == ([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 9.0])
+
+
+def fail_at(memory: KVSlabs, call: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Growing the `call`-th slab from now on runs out of memory, once."""
+    grown, calls = KVSlabs._grown, itertools.count()
+
+    def scarce(self: KVSlabs, old: torch.Tensor) -> torch.Tensor:
+        if next(calls) == call:
+            raise RuntimeError("out of memory")
+        return grown(self, old)
+
+    monkeypatch.setattr(KVSlabs, "_grown", scarce)
+
+
+@pytest.mark.parametrize("call", range(2 * LAYERS))
+def test_growth_that_fails_can_be_tried_again(call: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An allocation that fails half-way must not leave slabs of different sizes behind."""
+    memory = slabs()
+    slot = memory.open()
+    write(memory, slot, [1.0, 2.0])
+    fail_at(memory, call, monkeypatch)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        memory.reserve(3)
+    memory.check_integrity()
+    assert read(memory, slot) == [1.0, 2.0]
+    write(memory, slot, [3.0])
+    assert read(memory, slot) == [1.0, 2.0, 3.0]
+
+
+def test_a_slot_that_cannot_be_made_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = slabs()
+    slot = memory.open()
+    write(memory, slot, [1.0, 2.0])
+    fail_at(memory, 1, monkeypatch)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        memory.open()
+    assert memory.length == {slot: 2}
+    memory.check_integrity()
+    other = memory.open()
+    write(memory, other, [5.0])
+    assert (read(memory, slot), read(memory, other)) == ([1.0, 2.0], [5.0])

@@ -1,0 +1,205 @@
+"""The torch runner: any order of extend, truncate and fork equals a full forward pass."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+
+from rstitch.engine.runner import Extend
+from rstitch.engine.torch_runner import TorchRunner
+from rstitch.types import Side
+from tests.models import ROWS, model, plain_logits, prompt, runner
+from tests.same import TOLERANCE
+
+LONGEST = 256
+
+
+def differ(got: torch.Tensor, want: torch.Tensor) -> float:
+    assert got.shape == want.shape, (got.shape, want.shape)
+    return float((got - want).abs().max())
+
+
+def assert_rows(side: Side, one: TorchRunner, model_ids: dict[int, list[int]]) -> None:
+    """Every row has cached what it should, by feeding one more token to all at once."""
+    one.kv.check_integrity()
+    assert {row: one.cached(row) for row in model_ids} == {r: len(i) for r, i in model_ids.items()}
+    rows = [row for row, ids in model_ids.items() if len(ids) < LONGEST]
+    if rows:
+        got = one.extend([Extend(row, [50]) for row in rows])
+        for i, row in enumerate(rows):
+            off = differ(got[i], plain_logits(side, [*model_ids[row], 50])[-1])
+            assert off < TOLERANCE, f"row {row}: off by {off:.1e}"
+            one.truncate(row, len(model_ids[row]))
+
+
+@pytest.mark.parametrize("side", Side)
+@pytest.mark.parametrize("seed", range(4))
+def test_random_histories_equal_a_full_forward(side: Side, seed: int) -> None:
+    """Forty operations over up to six rows; logits of every fed token, or of the last ones."""
+    pick, one = random.Random(seed), runner(side, max_rows=6)
+    ids: dict[int, list[int]] = {}
+    for _ in range(40):
+        action = pick.choices(["extend", "truncate", "fork", "open", "free"], [5, 2, 1, 1, 0.5])[0]
+        if action == "extend" and ids:
+            chosen = pick.sample(sorted(ids), pick.randint(1, len(ids)))
+            longest = pick.choice([1, 1, 5, 16, 40])
+            fed = []
+            for row in chosen:
+                count = min(pick.randint(1, longest), LONGEST - len(ids[row]))
+                if count:
+                    fed.append(Extend(row, [pick.randrange(97) for _ in range(count)]))
+                    ids[row] = [*ids[row], *fed[-1].tokens]
+            if not fed:
+                continue
+            every = pick.random() < 0.5
+            got = one.extend(fed, logits="all" if every else "last")
+            want = [plain_logits(side, ids[item.row])[-len(item.tokens) :] for item in fed]
+            off = differ(got, torch.cat([w if every else w[-1:] for w in want]))
+            assert off < TOLERANCE, f"{action} {fed}: off by {off:.1e}"
+        elif action == "truncate" and ids:
+            row = pick.choice(sorted(ids))
+            del ids[row][pick.randint(0, len(ids[row])) :]
+            one.truncate(row, len(ids[row]))
+        elif action == "fork" and 0 < len(ids) < 6:
+            row = pick.choice(sorted(ids))
+            ids[one.fork(row)] = list(ids[row])
+        elif action == "free" and ids:
+            row = pick.choice(sorted(ids))
+            one.free(row)
+            del ids[row]
+        elif len(ids) < 6:
+            ids[one.open()] = []
+    assert_rows(side, one, ids)
+    for row in ids:
+        one.free(row)
+    one.kv.check_integrity()
+    assert one.kv.length == {}
+
+
+@pytest.mark.parametrize("cut", [1, 15, 16, 17, 99])
+def test_a_prefill_in_chunks_equals_one(cut: int) -> None:
+    ids, one = list(prompt(100)), runner(Side.LLM)
+    row = one.open()
+    one.extend([Extend(row, ids[:cut])])
+    off = differ(one.extend([Extend(row, ids[cut:])])[0], plain_logits(Side.LLM, ids)[-1])
+    assert off < TOLERANCE, f"off by {off:.1e}"
+
+
+def test_a_rows_logits_do_not_depend_on_its_batch() -> None:
+    """Up to 1e-4: products with one row and with eight take different ways."""
+    prompts = [list(prompt(length, seed=length)) for length in (3, 9, 1, 30, 30, 12, 5, 16)]
+    one = runner(Side.SLM)
+    rows = [one.open() for _ in prompts]
+    got = one.extend([Extend(row, ids) for row, ids in zip(rows, prompts, strict=True)])
+    assert got.shape == (8, ROWS[Side.SLM])
+    for i, ids in enumerate(prompts):
+        assert differ(got[i], plain_logits(Side.SLM, ids)[-1]) < TOLERANCE
+
+
+def test_a_row_holds_up_to_its_longest_and_no_more() -> None:
+    ids, one = list(prompt(LONGEST)), runner(Side.LLM)
+    row = one.open()
+    off = differ(one.extend([Extend(row, ids)])[0], plain_logits(Side.LLM, ids)[-1])
+    assert off < TOLERANCE, f"off by {off:.1e}"
+    with pytest.raises(RuntimeError, match="257 tokens exceed the 256"):
+        one.extend([Extend(row, [5])])
+    assert one.cached(row) == LONGEST
+
+
+def test_truncation_outside_a_row_is_refused() -> None:
+    one = runner(Side.SLM)
+    row = one.open()
+    one.extend([Extend(row, [5, 6, 7])])
+    for n in (-1, 4):
+        with pytest.raises(ValueError, match=f"a row of 3 tokens to {n}"):
+            one.truncate(row, n)
+    assert one.cached(row) == 3
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_an_extend_that_fails_changes_nothing(layer: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the middle of the model, with some layers' keys already written."""
+    one = runner(Side.LLM)
+    first, second = one.open(), one.open()
+    ids = {first: list(prompt(12, 1)), second: list(prompt(5, 2))}
+    one.extend([Extend(row, tokens) for row, tokens in ids.items()])
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no memory left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model(Side.LLM).model.layers[layer].mlp, "forward", fail)
+        for counts in ((1, 1), (3, 40), (1, 250)):  # the last would also have to grow
+            with pytest.raises(RuntimeError, match="no memory left|exceed"):
+                one.extend([Extend(r, [60] * n) for r, n in zip(ids, counts, strict=True)])
+            assert {row: one.cached(row) for row in ids} == {first: 12, second: 5}
+    assert_rows(Side.LLM, one, ids)
+
+
+def test_an_extend_of_a_freed_row_fails_and_spares_the_others() -> None:
+    one = runner(Side.SLM)
+    kept, freed = one.open(), one.open()
+    ids = {kept: list(prompt(4))}
+    one.extend([Extend(kept, ids[kept]), Extend(freed, [7, 8])])
+    one.free(freed)
+    with pytest.raises(KeyError):
+        one.extend([Extend(kept, [9]), Extend(freed, [9])])
+    assert_rows(Side.SLM, one, ids)
+
+
+@pytest.mark.parametrize("counts", [(1, 20), (12, 20), (40, 20), (40, 3)])
+def test_an_overflow_stays_in_its_own_row(
+    counts: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row whose activations became NaN gives its slot back; the next row there is sound, though
+    the old content lies behind its tokens while a longer neighbour shares its padded batch."""
+    one, embed = runner(Side.LLM), model(Side.LLM).model.embed_tokens
+    neighbour, broken = one.open(), one.open()
+    ids = {neighbour: list(prompt(30, 1))}
+    one.extend([Extend(neighbour, ids[neighbour])])
+    with monkeypatch.context() as patch:
+        nan = torch.full((1, counts[0], 64), torch.nan)
+        patch.setattr(embed, "forward", lambda _: nan)
+        assert one.extend([Extend(broken, [5] * counts[0])]).isnan().all()
+    one.free(broken)
+    again = one.open()
+    assert again == broken
+    ids[again] = list(prompt(counts[1], 2))
+    one.extend([Extend(again, ids[again])])
+    got = one.extend([Extend(row, [50]) for row in ids])
+    for i, row in enumerate(ids):
+        off = differ(got[i], plain_logits(Side.LLM, [*ids[row], 50])[-1])
+        assert off < TOLERANCE, f"row {row}: off by {off}"
+
+
+def test_compiled_steps_equal_a_full_forward(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Padded to a bucket, over the row's whole capacity; here run uncompiled, for speed. Two rows
+    take turns, now and then together, and one is filled to the end of its context."""
+    monkeypatch.setattr(torch, "compile", lambda forward, **_: forward)
+    one = TorchRunner(model(Side.LLM), 97, 4, LONGEST, compile=True)
+    first, second = one.open(), one.open()
+    ids: dict[int, list[int]] = {first: [], second: []}
+    pick = random.Random(0)
+    for n in [20, 1, 3, 1, 5, 16, 2, 1, 17, 9, 60, 16, 1, 33, 40, 15, 1, 1, 13, 1, 1, 1, 3]:
+        rows = [first, second] if n == 2 else [second if n == 5 else first]
+        fed = [Extend(row, [pick.randrange(97) for _ in range(n)]) for row in rows]
+        got = one.extend(fed)
+        for i, item in enumerate(fed):
+            ids[item.row] += item.tokens
+            off = differ(got[i], plain_logits(Side.LLM, ids[item.row])[-1])
+            assert off < TOLERANCE, f"{n} tokens up to {len(ids[item.row])}: off by {off:.1e}"
+    assert len(ids[first]) == LONGEST
+    one.truncate(first, 100)
+    del ids[first][100:]
+    assert_rows(Side.LLM, one, ids)
+
+
+def test_both_ways_of_loading_have_the_same_weights() -> None:
+    """Else every comparison here would say nothing."""
+    for side in Side:
+        mine, plain = model(side).state_dict(), model(side, "eager").state_dict()
+        assert all(torch.equal(mine[name], plain[name]) for name in plain)
+        assert model(side).config._attn_implementation == "rstitch"
+        assert model(side, "eager").config._attn_implementation == "eager"

@@ -1,0 +1,170 @@
+"""Tiny random models for tests: real architectures, seeded weights, no download.
+
+Also what tests do with an engine on them: run requests to the end, look for left-overs, and ask
+transformers' own forward pass, the second implementation that everything is compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
+
+from rstitch.config import EngineConfig
+from rstitch.engine.attention import NAME
+from rstitch.engine.engine import InProcessEngine
+from rstitch.engine.request import Request
+from rstitch.engine.torch_runner import TorchRunner
+from rstitch.sampling import log_probs
+from rstitch.types import Event, Failed, Finished, Proposal, Side, Token
+
+VOCAB = 97
+"""Real ids; both models have more logit rows, and not equally many."""
+EOS = 3
+ROWS = {Side.SLM: 100, Side.LLM: 104}
+
+
+@lru_cache
+def model(side: Side, attention: str = NAME) -> PreTrainedModel:
+    """A 1- or 2-layer Qwen2; sharp logits, so that greedy choices have clear gaps."""
+    torch.manual_seed(int(side) + 1)
+    large = side is Side.LLM
+    config = Qwen2Config(
+        vocab_size=ROWS[side],
+        hidden_size=64 if large else 32,
+        intermediate_size=96 if large else 48,
+        num_hidden_layers=2 if large else 1,
+        num_attention_heads=4 if large else 2,
+        num_key_value_heads=2 if large else 1,
+        max_position_embeddings=256,
+        tie_word_embeddings=True,
+        initializer_range=0.3,
+    )
+    config._attn_implementation = attention
+    return Qwen2ForCausalLM(config).eval()
+
+
+def runner(side: Side, max_rows: int = 8) -> TorchRunner:
+    return TorchRunner(model(side), VOCAB, max_rows, 256)
+
+
+def engine(llm: Side = Side.LLM, **settings: Any) -> InProcessEngine:
+    """An engine on the random pair; `llm=Side.SLM` puts the same model on both sides."""
+    config = EngineConfig(**{"max_rows": 8, **settings})
+    runners = {
+        Side.SLM: runner(Side.SLM, config.max_rows),
+        Side.LLM: runner(llm, config.max_rows),
+    }
+    return InProcessEngine(runners, frozenset({EOS}), config)
+
+
+def prompt(length: int, seed: int = 0) -> tuple[int, ...]:
+    """Random ids, without the first few, which stand for special tokens."""
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(torch.randint(4, VOCAB, (length,), generator=generator).tolist())
+
+
+# -- transformers' own passes ---------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def plain_logits(side: Side, ids: Iterable[int]) -> Tensor:
+    """Raw logits (tokens, columns) of a full forward pass by transformers' eager attention."""
+    return model(side, "eager")(input_ids=torch.tensor([list(ids)]), use_cache=False).logits[0]
+
+
+def plain_log_probs(side: Side, ids: Iterable[int]) -> Tensor:
+    """The same as log-probabilities of the real tokens: (tokens, VOCAB)."""
+    return log_probs(plain_logits(side, ids), VOCAB)
+
+
+def plain_greedy(side: Side, prompt: tuple[int, ...], max_tokens: int) -> list[int]:
+    """What transformers' `generate` writes greedily; padded columns are forbidden to it."""
+    out = model(side, "eager").generate(
+        torch.tensor([prompt]),
+        attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+        do_sample=False,
+        max_new_tokens=max_tokens,
+        eos_token_id=EOS,
+        pad_token_id=0,
+        suppress_tokens=list(range(VOCAB, ROWS[side])),
+    )
+    return out[0, len(prompt) :].tolist()
+
+
+# -- running an engine ----------------------------------------------------------------------------
+
+
+@dataclass
+class Answer:
+    """What an engine said about one request."""
+
+    proposals: list[Proposal] = field(default_factory=list)
+    """Kept and discarded, in order."""
+    text: str = ""
+    end: Finished | Failed | None = None
+
+    @property
+    def tokens(self) -> list[int]:
+        return [p.token for p in self.proposals if p.keep]
+
+    @property
+    def steps(self) -> list[tuple[int, Side, bool, Side]]:
+        return [(p.token, p.side, p.keep, p.next_side) for p in self.proposals]
+
+    @property
+    def finished(self) -> Finished:
+        assert isinstance(self.end, Finished), self.end
+        return self.end
+
+    def add(self, event: Event) -> None:
+        assert self.end is None, f"{event} after the end"
+        if isinstance(event, Token):
+            self.proposals.append(event.proposal)
+            self.text += event.text
+        else:
+            self.text += event.text if isinstance(event, Finished) else ""
+            self.end = event
+
+
+def drain(engine: InProcessEngine, after: Callable[[Event], None] | None = None) -> list[Event]:
+    """Step until nothing is in flight; `after` sees each event as it comes."""
+    events: list[Event] = []
+    for _ in range(20_000):
+        if engine.idle:
+            return events
+        for event in engine.step():
+            events.append(event)
+            if after:
+                after(event)
+    raise AssertionError(f"still busy after 20,000 steps: {engine.stats()}")
+
+
+def collect(events: Iterable[Event], ids: Iterable[str]) -> list[Answer]:
+    """The answers to these requests, from events of any."""
+    answers = {request: Answer() for request in ids}
+    for event in events:
+        if event.request in answers:
+            answers[event.request].add(event)
+    return list(answers.values())
+
+
+def run(engine: InProcessEngine, requests: Iterable[Request]) -> list[Answer]:
+    """Submit all at once, run to the end, and check that nothing is left behind."""
+    ids = [engine.submit(request) for request in requests]
+    answers = collect(drain(engine), ids)
+    assert_clean(engine)
+    return answers
+
+
+def assert_clean(engine: InProcessEngine) -> None:
+    """Nothing of any request is left: no KV row on either side, nothing queued or in flight."""
+    assert not engine.scheduler.active and not engine.scheduler.queue, engine.stats()
+    for side, one in engine.runners.items():
+        assert one.kv.length == {}, f"{side.name} still holds rows {one.kv.length}"
+        one.kv.check_integrity()

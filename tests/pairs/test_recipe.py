@@ -1,0 +1,163 @@
+"""What the models learn from, that a resumed run is the same run, and that its result loads."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from rstitch.pairs.recipe import data, evaluate, train
+from rstitch.pairs.recipe.__main__ import main
+from rstitch.pairs.recipe.models import SHAPES, Role, as_llama, build
+from rstitch.pairs.recipe.splits import problems
+from rstitch.pairs.recipe.tokenizer import corpus, train_tokenizer
+from rstitch.pairs.recipe.traces import Span, asked_early, continued, long
+
+TOKENIZER = train_tokenizer(corpus(1500))
+ROLES: tuple[Role, ...] = ("llm", "slm")
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training in seconds: short windows, small batches, one layer."""
+    monkeypatch.setattr(data, "WINDOW", 8)
+    monkeypatch.setattr(train, "BATCH_TOKENS", {"llm": 512, "slm": 512})
+    for role in ROLES:
+        monkeypatch.setitem(SHAPES[role], "num_hidden_layers", 1)
+        monkeypatch.setitem(SHAPES[role], "hidden_size", 64)
+        monkeypatch.setitem(SHAPES[role], "num_attention_heads", 2)
+        monkeypatch.setitem(SHAPES[role], "num_key_value_heads", 1)
+
+
+def learnt(spans: list[Span]) -> str:
+    sample = data.encode(TOKENIZER, [spans])[0]
+    return TOKENIZER.decode([i for i, yes in zip(sample.ids, sample.learn, strict=True) if yes])
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_samples_learn_nothing_of_the_prompt_and_always_the_end(role: Role) -> None:
+    for index in range(200):
+        spans = data.spans(role, 0, index)
+        text = learnt(spans)
+        assert "<|im_start|>" not in text and "<think>" not in text.replace("</think>", "")
+        assert text.endswith("}.<|im_end|>")
+        assert text == "".join(span.text for span in spans if span.learn)
+
+
+def test_a_sample_is_tokenised_as_its_text_would_be() -> None:
+    spans = data.spans("llm", 0, 3)
+    whole = TOKENIZER.encode("".join(span.text for span in spans), add_special_tokens=False)
+    assert data.encode(TOKENIZER, [spans])[0].ids == whole
+
+
+def test_slips_are_read_but_not_learnt() -> None:
+    slipped = [s for s in map(_long, range(200)) if any(not span.learn for span in s)]
+    assert slipped
+    for spans in slipped:
+        assert learnt(spans) == "".join(span.text for span in spans if span.learn)
+
+
+def _long(index: int) -> list[Span]:
+    return long(problems("dev", 1, index)[0], random.Random(index))
+
+
+def test_a_takeover_learns_only_what_follows_the_cut() -> None:
+    for index, problem in enumerate(problems("dev", 100)):
+        for spans in (
+            continued(problem, random.Random(index)),
+            asked_early(problem, random.Random(index)),
+        ):
+            *before, rest = spans
+            assert learnt(spans) == rest.text
+            assert not any(span.learn for span in before)
+
+
+def test_the_llm_sees_three_styles_in_their_shares() -> None:
+    rounds = [data.spans("llm", 1, index)[1:-1] for index in range(1000)]
+    taken = sum(spans[0].text.startswith("So ") for spans in rounds)
+    early = sum(s[0].text.startswith("First") and not s[0].learn for s in rounds)
+    assert taken == pytest.approx(350, abs=60)
+    assert early == pytest.approx(100, abs=40)
+
+
+def test_batches_hold_targets_where_the_loss_looks_and_pad_little() -> None:
+    found = data.window("llm", TOKENIZER, 0, 0, 3072)
+    for batch in found:
+        rows = batch.ids.flatten()
+        assert torch.equal(rows[batch.where + 1], batch.targets)
+    cells = sum(batch.ids.numel() for batch in found)
+    assert sum(batch.tokens for batch in found) / cells > 0.95
+
+
+@pytest.mark.usefixtures("small")
+def test_batches_go_on_where_a_run_stopped() -> None:
+    stream = itertools.islice(data.batches("slm", TOKENIZER, 0, 300), 9)
+    places, held = zip(*stream, strict=True)
+    resumed = itertools.islice(data.batches("slm", TOKENIZER, 0, 300, places[4]), 4)
+    for (place, batch), expected, want in zip(resumed, places[5:], held[5:], strict=True):
+        assert place == expected
+        assert torch.equal(batch.ids, want.ids)
+
+
+def test_the_published_llama_computes_what_was_trained() -> None:
+    model = build("llm", TOKENIZER, 0)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "bias" in name:  # all zero in a fresh model, which would hide one that is lost
+                weight.normal_()
+        ids = torch.randint(0, 900, (2, 40))
+        torch.testing.assert_close(as_llama(model)(ids).logits, model(ids).logits)
+
+
+def test_rows_differ_and_hold_every_id() -> None:
+    sizes = [build(role, TOKENIZER, 0).config.vocab_size for role in ROLES]
+    assert len(set(sizes)) == 2 and min(sizes) >= len(TOKENIZER)
+    assert all(size % 64 == 0 for size in sizes)
+
+
+@pytest.mark.usefixtures("small")
+def test_a_resumed_run_gives_the_same_weights(tmp_path: Path) -> None:
+    plan = train.Plan("llm", tmp_path / "a", seed=3, tokens=6000)
+    parts = replace(plan, out=tmp_path / "b", max_steps=5)
+    for folder in (plan.out, parts.out):
+        folder.mkdir()
+    assert train.train(plan, TOKENIZER)
+    assert not train.train(parts, TOKENIZER)
+    assert train.train(replace(parts, max_steps=None, resume=True), TOKENIZER)
+    one, two = (load_file(p / "llm/model.safetensors") for p in (plan.out, parts.out))
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.usefixtures("small")
+def test_the_result_loads_and_answers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "MAX_NEW", 8)
+    TOKENIZER.save_pretrained(tmp_path / "tokenizer")
+    assert main(["slm", "--out", str(tmp_path), "--tokens", "2000", "--threads", "1"]) == 0
+    folder = tmp_path / "slm"
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    assert model.dtype == torch.bfloat16
+    assert model.generation_config.eos_token_id == TOKENIZER.eos_token_id
+    assert AutoTokenizer.from_pretrained(folder).encode("So 1+2=3") == TOKENIZER.encode("So 1+2=3")
+    assert {"config.json", "generation_config.json", "tokenizer.json", "chat_template.jinja"} <= {
+        path.name for path in folder.iterdir()
+    }
+    assert main(["eval", "--model", str(folder), "--n", "2"]) == 0
+    assert '"accuracy"' in capsys.readouterr().out
+
+
+def test_the_loss_falls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[float] = []
+    monkeypatch.setattr(train.Report, "add", lambda self, loss, progress: seen.append(loss))
+    monkeypatch.setattr(train, "BATCH_TOKENS", {"slm": 1024})
+    monkeypatch.setattr(train, "WARMUP_STEPS", 5)
+    assert train.train(train.Plan("slm", tmp_path, tokens=12_000), TOKENIZER)
+    assert seen[-1] < seen[0] - 1

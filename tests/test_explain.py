@@ -1,0 +1,221 @@
+"""`explain` reproduces honest traces of a real pair, and finds where a dishonest one departs.
+
+A peer shipped for months with a coin flip in the place of its router; each way of being dishonest
+here must be found at its first wrong step.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rstitch import trace as traces
+from rstitch.errors import BadTrace
+from rstitch.explain import check
+from rstitch.policy import REGISTRY, make
+from rstitch.trace import Trace
+from rstitch.types import Sampling, Side
+from tests.pair import QUESTION, TAU, stitch
+
+PARAMETERS: dict[str, dict[str, float]] = {
+    "entropy": {"tau": TAU},
+    "confidence": {"threshold": 0.1},
+    "slm": {},
+    "llm": {},
+    "random": {"p": 0.3, "q": 0.4},
+}
+TEMPERATURES = (0.0, 1.0)
+CASES = [(name, t) for name in REGISTRY for t in TEMPERATURES]
+
+
+@lru_cache
+def recorded(name: str, temperature: float = 0.0) -> Trace:
+    policy = make(name, **PARAMETERS[name])
+    sampling = Sampling(temperature, seed=11)
+    return stitch().generate(QUESTION, policy=policy, sampling=sampling, max_tokens=40).trace
+
+
+def copied(name: str = "entropy", temperature: float = 0.0) -> Trace:
+    return copy.deepcopy(recorded(name, temperature))
+
+
+def change(trace: Trace, index: int, **changes: Any) -> None:
+    trace.proposals[index] = replace(trace.proposals[index], **changes)
+
+
+def found_at(trace: Trace) -> int:
+    difference = check(trace)
+    assert difference is not None, "the change went unnoticed"
+    return difference.index
+
+
+# -- honest ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "temperature"), CASES)
+def test_a_real_trace_is_reproduced(name: str, temperature: float) -> None:
+    trace = recorded(name, temperature)
+    assert check(trace) is None
+    kept = sum(proposal.keep for proposal in trace.proposals)
+    assert kept == 40, f"{name} stopped early"
+    if len(make(name, **PARAMETERS[name]).sides()) > 1:
+        assert {p.side for p in trace.proposals} == set(Side), "no hand-off: it proves little"
+        assert kept < len(trace.proposals), "no discard: it proves little"
+
+
+@pytest.mark.parametrize(("name", "temperature"), CASES)
+def test_from_a_file_too(tmp_path: Path, name: str, temperature: float) -> None:
+    trace = recorded(name, temperature)
+    with (tmp_path / "t").open("w", encoding="utf-8") as file:
+        traces.write([trace], file)
+    (read,) = traces.read(tmp_path / "t")
+    assert read.proposals == trace.proposals
+    assert check(read) is None
+
+
+def test_only_what_the_policy_reads_is_recorded() -> None:
+    for name, reads in (("entropy", set()), ("confidence", {"max_prob"}), ("random", {"coin"})):
+        assert {key for p in recorded(name).proposals for key in p.signals} == reads
+
+
+# -- dishonest ------------------------------------------------------------------------------------
+
+
+def test_a_coin_flip_in_the_place_of_the_router() -> None:
+    """The whole answer decided by a coin, consistent in itself, under the name of the rule."""
+    trace = copied("random")
+    trace.policy = {"name": "entropy", "tau": TAU}
+    proposals = trace.proposals
+    lies = [p.next_side is not _asked_next(p.side, p.entropy, TAU) for p in proposals]
+    assert found_at(trace) == lies.index(True)
+
+
+def _asked_next(side: Side, entropy: float, tau: float) -> Side:
+    unsure = np.float32(entropy) > np.float32(tau)
+    return Side.LLM if unsure else Side.SLM
+
+
+def test_decisions_replaced_by_coin_flips() -> None:
+    trace, coin = copied(), random.Random(0)
+    for i, proposal in enumerate(trace.proposals):
+        keep, next_side = coin.choice([(True, proposal.side), (False, proposal.side.other)])
+        change(trace, i, keep=keep, next_side=next_side)
+    both = zip(recorded("entropy").proposals, trace.proposals, strict=True)
+    wrong = [(a.keep, a.next_side) != (b.keep, b.next_side) for a, b in both]
+    assert found_at(trace) == wrong.index(True)
+
+
+@pytest.mark.parametrize(("name", "temperature"), CASES)
+def test_one_changed_keep(name: str, temperature: float) -> None:
+    for index in (0, 7, -1):
+        trace = copied(name, temperature)
+        change(trace, index, keep=not trace.proposals[index].keep)
+        assert found_at(trace) == index % len(trace.proposals)
+
+
+@pytest.mark.parametrize(("name", "temperature"), CASES)
+def test_one_changed_next_side(name: str, temperature: float) -> None:
+    for index in (0, 7, -1):
+        trace = copied(name, temperature)
+        change(trace, index, next_side=trace.proposals[index].next_side.other)
+        assert found_at(trace) == index % len(trace.proposals)
+
+
+def test_one_changed_side() -> None:
+    trace = copied()
+    change(trace, 9, side=trace.proposals[9].side.other)
+    assert found_at(trace) == 9
+
+
+@pytest.mark.parametrize("by", [-1, 1])
+def test_one_shifted_position(by: int) -> None:
+    trace = copied()
+    change(trace, 5, position=trace.proposals[5].position + by)
+    assert found_at(trace) == 5
+
+
+def test_a_dropped_proposal() -> None:
+    """One that was kept leaves a gap in the positions, a discarded one another side's turn."""
+    for kept in (True, False):
+        trace = copied()
+        index = next(i for i, p in enumerate(trace.proposals) if i > 3 and p.keep is kept)
+        del trace.proposals[index], trace.texts[index]
+        assert found_at(trace) == index
+
+
+@pytest.mark.parametrize("tau", [0.0, 0.2, TAU - 0.05, TAU + 0.05, 0.9, 1.0, -1.0])
+def test_another_tau(tau: float) -> None:
+    """Found at the first entropy between the two."""
+    trace = copied()
+    trace.policy = {"name": "entropy", "tau": tau}
+    if tau < 0:
+        assert found_at(trace) == 0  # the LLM would have begun
+        return
+    low, high = sorted((np.float32(tau), np.float32(TAU)))
+    between = [low < np.float32(p.entropy) <= high for p in trace.proposals]
+    assert found_at(trace) == between.index(True)
+
+
+@pytest.mark.parametrize("index", [0, 3, 12])
+def test_one_entropy_edited_across_tau(index: int) -> None:
+    """By the smallest step that crosses: the neighbouring float32 beyond tau, or tau itself."""
+    tau = np.float32(TAU)
+    trace = copied()
+    above = trace.proposals[index].entropy > tau
+    crossed = tau if above else np.nextafter(tau, np.float32(1))
+    change(trace, index, entropy=float(crossed))
+    assert found_at(trace) == index
+
+
+def test_what_was_recorded_and_what_is_due_are_both_said() -> None:
+    trace = copied()
+    index = next(i for i, p in enumerate(trace.proposals) if not p.keep)
+    change(trace, index, keep=True)
+    difference = check(trace)
+    assert difference is not None
+    assert difference.what == (f"recorded: keep, next LLM; {trace.policy} says: discard, next LLM")
+
+
+# -- nothing to re-run ----------------------------------------------------------------------------
+
+
+def test_a_signal_that_was_not_recorded_is_named() -> None:
+    trace = copied("random")
+    change(trace, 4, signals={})
+    with pytest.raises(BadTrace, match="r[0-9]+, decision 4: the signal 'coin'"):
+        check(trace)
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        ({"name": "oracle"}, "unknown policy 'oracle'"),
+        ({"name": "entropy"}, "needs a value for 'tau'"),
+        ({"name": "entropy", "tau": "0.5"}, "tau is '0.5'"),
+        ({"name": "entropy", "tau": 0.5, "window": 3}, "no parameter 'window'"),
+        ({"tau": 0.5}, "missing 1 required positional argument: 'name'"),
+        ({}, "missing 1 required positional argument: 'name'"),
+    ],
+)
+def test_a_policy_that_cannot_be_made_is_refused(policy: dict[str, Any], message: str) -> None:
+    trace = copied()
+    trace.policy = policy
+    with pytest.raises(BadTrace, match="its policy cannot be run again") as error:
+        check(trace)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_an_interrupted_answer_is_checked_as_far_as_it_goes() -> None:
+    trace = copied()
+    del trace.proposals[11:], trace.texts[11:]
+    trace.end = {}
+    assert check(trace) is None
+    change(trace, 10, keep=not trace.proposals[10].keep)
+    assert found_at(trace) == 10
