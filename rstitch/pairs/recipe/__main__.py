@@ -33,6 +33,8 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--threads", type=int, default=2)
         command.add_argument("--resume", action="store_true", help="go on from the checkpoint")
+        command.add_argument("--bf16", action="store_true", help="for CPUs with bfloat16 products")
+        command.add_argument("--compile", action="store_true", help="faster after a slow start")
         budget = command.add_mutually_exclusive_group()
         budget.add_argument("--tokens", type=int, help="train on this many tokens")
         budget.add_argument("--time-budget", type=float, metavar="MINUTES")
@@ -62,7 +64,16 @@ def plan(args: argparse.Namespace, role: Role) -> Plan:
     tokens = args.tokens
     if tokens is None and seconds is None:
         tokens = DEFAULT_TOKENS[role]
-    return Plan(role, args.out, args.seed, tokens, seconds, args.resume)
+    return Plan(
+        role,
+        args.out,
+        args.seed,
+        tokens,
+        seconds,
+        args.resume,
+        bf16=args.bf16,
+        compiled=args.compile,
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
