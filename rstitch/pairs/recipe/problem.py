@@ -14,7 +14,7 @@ from typing import Literal
 Op = Literal["+", "-", "*", "/"]
 
 MAX_VALUE = 299
-"""Largest number that may occur in a problem or its solution."""
+"""Largest result of a step. A few questions name a larger number (a book of 528 pages)."""
 
 
 def apply(op: Op, a: int, b: int) -> int:
