@@ -190,7 +190,7 @@ def test_the_loss_falls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_bfloat16_products_change_the_loss_little_and_no_weight() -> None:
     model = build("slm", TOKENIZER, 0)
     batch = data.window("slm", TOKENIZER, 0, 0, 1024)[0]
-    exact, rough = (float(train.loss_of(model, batch, bf16=on)) for on in (False, True))
+    exact, rough = (train.loss_of(model, batch, bf16=on).item() for on in (False, True))
     assert rough != exact
     assert rough == pytest.approx(exact, rel=0.01)
     assert all(weight.dtype == torch.float32 for weight in model.parameters())

@@ -44,7 +44,7 @@ class Plan:
     max_steps: int | None = None
     """Stop (and save) after this many steps in all, as an interrupt would."""
     bf16: bool = False
-    """Matrix products in bfloat16 (the weights stay float32); slow where the CPU has no such ones."""
+    """Matrix products in bfloat16 (the weights stay float32), slow on CPUs that have none."""
     compiled: bool = False
     """Compile the layers first: a minute, and a C++ compiler, for about 1.6x the speed after."""
 
