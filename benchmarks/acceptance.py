@@ -185,6 +185,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--save", action="store_true", help="keep under benchmarks/results/")
     args = parser.parse_args()
+    if args.quick and args.save:
+        parser.error("--save keeps full runs only; leave out --quick")
     n_test, n_dev, n_veto = (48, 48, 6) if args.quick else (4000, 600, 80)
     where = {"slm": str(args.pair / "slm"), "llm": str(args.pair / "llm")} if args.pair else {}
     stitch = rstitch.load(**where, tau=0.02, threads=2)

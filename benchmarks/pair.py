@@ -236,13 +236,19 @@ def session(stitch: Stitch, chosen: Sequence[Problem], title: str) -> dict[str, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="under 50 seconds, wide intervals")
+    parser.add_argument(
+        "--fresh-seed", type=int, default=0, metavar="N", help="a new test set, unseen in training"
+    )
     parser.add_argument("--save", action="store_true", help="keep under benchmarks/results/")
     args = parser.parse_args()
+    if args.quick and args.save:
+        parser.error("--save keeps full runs only; leave out --quick")
     n_speed, n_rival, n_accuracy = (8, 3, 64) if args.quick else (150, 30, 4000)
-    test = problems("test")
+    test = problems("test", seed=args.fresh_seed)
     some, few, test = spread(test, n_speed), spread(test, n_rival), spread(test, n_accuracy)
     one = rstitch.load(max_rows=1)
-    details: dict[str, Any] = {"tau": one.tau, "eager": session(one, some, "eager")}
+    details: dict[str, Any] = {"tau": one.tau, "fresh_seed": args.fresh_seed}
+    details["eager"] = session(one, some, "eager")
     rival = Rival(one)
     eager_settings = EAGER[:1] + EAGER[4:5] if args.quick else EAGER
     details["eager"]["llm_vs_generate"] = versus_generate(one, rival, few, eager_settings)

@@ -45,7 +45,10 @@ class Row:
 
 def demo(
     problems: Annotated[int, typer.Option(min=1, help="Problems to compare on.")] = 20,
-    seed: Annotated[int, typer.Option(help="Which held-out problems.")] = 0,
+    fresh_seed: Annotated[
+        int,
+        typer.Option(min=0, help="Another number draws a new test set, unseen in training too."),
+    ] = 0,
     tau: options.Tau = None,
     as_json: options.Json = False,
     threads: options.Threads = None,
@@ -56,7 +59,7 @@ def demo(
     from rstitch.pairs.recipe.splits import spread
 
     threshold = options.number("--tau", tau)
-    chosen = spread(held_out("test", 180 * (1 + problems // 180), seed=seed), problems)
+    chosen = spread(held_out("test", 180 * (1 + problems // 180), seed=fresh_seed), problems)
     stitch = options.open_pair("builtin", None, None, threads=threads, compile=compile, max_rows=1)
     with stitch:
         if not as_json:

@@ -76,9 +76,9 @@ def test_methods_are_warmed_up_then_interleaved(short: Short) -> None:
     assert short.asked == [(q, policy, tau) for q in expected for policy, tau in each]
 
 
-def test_another_seed_asks_other_problems(short: Short) -> None:
+def test_a_fresh_seed_asks_other_problems(short: Short) -> None:
     for seed in ("0", "4", "4"):
-        rstitch("demo", "--problems", "1", "--json", "--seed", seed)
+        rstitch("demo", "--problems", "1", "--json", "--fresh-seed", seed)
     first, second, third = (question for question, policy, _ in short.asked[::6] if policy == "llm")
     assert first != second == third
 

@@ -42,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--model", type=Path, required=True)
     command.add_argument("--n", type=int, default=200)
     command.add_argument("--split", default="dev")
+    command.add_argument("--fresh-seed", type=int, default=0, help="another draws a new set")
     command.add_argument("--threads", type=int, default=2)
     command = commands.add_parser("ship")
     command.add_argument("--out", type=Path, required=True, help="where both sides were trained")
@@ -83,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     torch.set_num_threads(args.threads)
     if args.command == "eval":
-        print(json.dumps(evaluate(args.model, args.split, args.n)))
+        print(json.dumps(evaluate(args.model, args.split, args.n, args.fresh_seed)))
         return 0
     args.out.mkdir(parents=True, exist_ok=True)
     tokenizer = tokenizer_in(args.out, fresh=args.command == "tokenizer")

@@ -68,5 +68,5 @@ def summary(outcomes: list[Outcome]) -> dict[str, object]:
     }
 
 
-def evaluate(folder: Path, split: str, n: int) -> dict[str, object]:
-    return summary(answer_all(folder, problems(split, n)))
+def evaluate(folder: Path, split: str, n: int, seed: int = 0) -> dict[str, object]:
+    return summary(answer_all(folder, problems(split, n, seed)))
