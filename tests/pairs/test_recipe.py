@@ -160,6 +160,19 @@ def test_a_resumed_run_gives_the_same_weights(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small")
+def test_a_finished_run_goes_on_with_a_larger_budget(tmp_path: Path) -> None:
+    plan = train.Plan("slm", tmp_path, tokens=2000)
+    assert train.train(plan, TOKENIZER)
+    before = load_file(tmp_path / "slm/model.safetensors")
+    assert train.train(replace(plan, resume=True), TOKENIZER)  # nothing left to do
+    same = load_file(tmp_path / "slm/model.safetensors")
+    assert all(torch.equal(before[name], same[name]) for name in before)
+    assert train.train(replace(plan, resume=True, tokens=4000), TOKENIZER)
+    after = load_file(tmp_path / "slm/model.safetensors")
+    assert not torch.equal(before["model.norm.weight"], after["model.norm.weight"])
+
+
+@pytest.mark.usefixtures("small")
 def test_the_result_loads_and_answers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ from rstitch.pairs.recipe.evaluate import evaluate
 from rstitch.pairs.recipe.models import Role
 from rstitch.pairs.recipe.ship import ship
 from rstitch.pairs.recipe.tokenizer import corpus, train_tokenizer
-from rstitch.pairs.recipe.train import DEFAULT_TOKENS, Plan, train
+from rstitch.pairs.recipe.train import Plan, train
 
 CORPUS_PROBLEMS = 20_000
 INTERRUPTED = 130
@@ -32,7 +32,11 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--out", type=Path, required=True)
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--threads", type=int, default=2)
-        command.add_argument("--resume", action="store_true", help="go on from the checkpoint")
+        command.add_argument(
+            "--resume",
+            action="store_true",
+            help="go on from the checkpoint; with a larger budget also past the first one",
+        )
         command.add_argument("--bf16", action="store_true", help="for CPUs with bfloat16 products")
         command.add_argument("--compile", action="store_true", help="faster after a slow start")
         budget = command.add_mutually_exclusive_group()
@@ -62,14 +66,11 @@ def tokenizer_in(out: Path, *, fresh: bool) -> PreTrainedTokenizerFast:
 
 def plan(args: argparse.Namespace, role: Role) -> Plan:
     seconds = None if args.time_budget is None else args.time_budget * 60
-    tokens = args.tokens
-    if tokens is None and seconds is None:
-        tokens = DEFAULT_TOKENS[role]
     return Plan(
         role,
         args.out,
         args.seed,
-        tokens,
+        args.tokens,
         seconds,
         args.resume,
         bf16=args.bf16,

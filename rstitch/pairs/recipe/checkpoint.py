@@ -23,7 +23,7 @@ from rstitch.pairs.recipe.optim import Optimizer
 
 @dataclass
 class Progress:
-    """Where a run stands, and what it was told; a resumed run must be told the same."""
+    """Where a run stands, and what it was told."""
 
     seed: int
     budget_tokens: int | None

@@ -28,12 +28,15 @@ LONGEST_STEP = 20.0
 BATCH_TOKENS: dict[Role, int] = {"llm": 3072, "slm": 3072}
 """Small, because steps are what a short run lacks: after 350k tokens the LLM's held-out loss was
 1.20 in batches of 4096, 1.61 in 6144. Below 3072 the optimizer costs too much of each step."""
-DEFAULT_TOKENS: dict[Role, int] = {"llm": 12_000_000, "slm": 10_000_000}
+DEFAULT_TOKENS: dict[Role, int] = {"llm": 28_000_000, "slm": 6_000_000}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to train, where, and for how long (tokens, or else seconds of training)."""
+    """What to train, where, and for how long: tokens or seconds of training, else DEFAULT_TOKENS.
+
+    A run resumed with a budget goes on towards that one, even if its first was used up.
+    """
 
     role: Role
     out: Path
@@ -112,9 +115,7 @@ def train(plan: Plan, tokenizer: PreTrainedTokenizerFast) -> bool:
     optimizer = Optimizer(model, torch.bfloat16 if plan.bf16 else torch.float32)
     if plan.compiled:
         model.model.compile(dynamic=True)
-    progress = Progress(plan.seed, plan.tokens, plan.seconds)
-    if plan.resume and plan.checkpoint.exists():
-        progress = checkpoint.load(plan.checkpoint, model, optimizer)
+    progress = _progress(plan, model, optimizer)
     stopper = Stopper()
     try:
         _loop(plan, tokenizer, model, optimizer, progress, stopper)
@@ -125,6 +126,18 @@ def train(plan: Plan, tokenizer: PreTrainedTokenizerFast) -> bool:
         return False
     checkpoint.export(plan.out / plan.role, model, tokenizer)
     return True
+
+
+def _progress(plan: Plan, model: Qwen2ForCausalLM, optimizer: Optimizer) -> Progress:
+    """Where the run stands: at its start, or where the checkpoint left it."""
+    told = plan.tokens is not None or plan.seconds is not None
+    if plan.resume and plan.checkpoint.exists():
+        progress = checkpoint.load(plan.checkpoint, model, optimizer)
+        if told:
+            progress.budget_tokens, progress.budget_seconds = plan.tokens, plan.seconds
+        return progress
+    tokens = plan.tokens if told else DEFAULT_TOKENS[plan.role]
+    return Progress(plan.seed, tokens, plan.seconds)
 
 
 def _loop(
