@@ -170,20 +170,15 @@ def test_many_in_flight_is_one_at_a_time(pair: Stitch) -> None:
 
 
 def test_same_seed_same_tokens(pair: Stitch) -> None:
-    """Alone, where nothing about the forward passes depends on timing; many in flight, a near tie.
-
-    Which rows share a pass depends on measured costs there, and sums in another order differ by 1e-6.
-    """
-    policy = make("entropy", tau=0.05)
-    drawn = [Sampling(temperature=1.0, seed=seed) for seed in (3, 3, 4)]
+    policy = make("entropy", tau=0.2)  # lower, and what is kept is too sure for seeds to differ
     first, again, other = (
-        [tokens(pair.generate(q, policy=policy, sampling=s, max_tokens=60)) for q in questions()]
-        for s in drawn
+        [tokens(a) for a in ask(pair, policy, Sampling(temperature=1.0, seed=seed))]
+        for seed in (3, 3, 4)
     )
     assert first == again
-    assert first != other  # twelve answers of dozens of sampled tokens are never all equal
-    one, two = ([tokens(a) for a in ask(pair, policy, s)] for s in drawn[:2])
-    assert sum(a != b for a, b in zip(one, two, strict=True)) <= 1
+    assert (
+        first != other
+    )  # twelve answers of thirty sampled tokens: all equal is out of the question
 
 
 def test_leaving_a_stream_leaves_nothing_behind(pair: Stitch) -> None:
