@@ -15,6 +15,7 @@ from transformers.utils import logging as hf_logging
 
 from rstitch.config import EngineConfig
 from rstitch.engine.attention import NAME
+from rstitch.engine.layout import transpose_linears
 from rstitch.engine.torch_runner import TorchRunner
 from rstitch.errors import BadModel, BadPair, BadRequest
 
@@ -63,6 +64,7 @@ def load_model(
     )
     _check_complete(source, model, info, len(tokenizer))
     model = model.to(device).eval().requires_grad_(False)
+    transpose_linears(model)
     length = int(getattr(text_settings, "max_position_embeddings", 0) or 2048)
     runner = TorchRunner(model, len(tokenizer), config.max_rows, length, config.compile)
     return LoadedModel(source, tokenizer, runner, _eos(model, tokenizer))
