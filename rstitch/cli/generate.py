@@ -72,10 +72,6 @@ def generate(
         max_rows=1,
     )  # fmt: skip
     with stitch:
-        if rule is None:
-            options.tell_tau(stitch, threshold)
-        if not as_json and stitch.defaults.sampling_line and not chosen.keys() - {"seed"}:
-            typer.echo(stitch.defaults.sampling_line, err=True)
         stream = stitch.stream(
             text,
             tau=threshold,
@@ -85,6 +81,10 @@ def generate(
             stop=stop or (),
             raw=raw,
         )
+        if rule is None:
+            options.tell_tau(stitch, threshold)
+        if not as_json and stitch.defaults.sampling_line and not chosen.keys() - {"seed"}:
+            typer.echo(stitch.defaults.sampling_line, err=True)
         try:
             show(stream, quiet=as_json)
         finally:

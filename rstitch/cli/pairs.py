@@ -35,22 +35,25 @@ def pairs(
 
 
 def _table(chosen: list[Preset]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    shown = Table(title="pairs")
-    for column in ("name", "SLM", "LLM", "tau", "measured", "checked"):
-        shown.add_column(column, overflow="fold")
+    yes = {True: "yes", False: "no"}
+    rows = [("name", "tau", "measured", "checked", "SLM", "LLM")]
     for one in chosen:
-        yes = {True: "yes", False: "no"}
         marks = (yes[one.measured], yes[one.checked])
-        shown.add_row(one.name, _short(one.slm), _short(one.llm), _tau(one), *marks)
-    Console(highlight=False).print(shown)
-    Console(stderr=True, highlight=False).print(NOTE, style="dim")
+        rows.append((one.name, _tau(one), *marks, _short(one.slm), _short(one.llm)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        typer.echo("  ".join(cells).rstrip())
+    typer.echo(NOTE, err=True)
 
 
 def _one(one: Preset) -> None:
-    lines = {"name": one.name, "tau": _tau(one), "measured": one.measured, "checked": one.checked}
+    lines: dict[str, object] = {
+        "name": one.name,
+        "tau": _tau(one),
+        "measured": one.measured,
+        "checked": one.checked,
+    }
     if one.sampling is not None:
         values = {k: v for k, v in asdict(one.sampling).items() if k != "seed"}
         lines["sampling"] = ", ".join(f"{name} {value:g}" for name, value in values.items())
@@ -60,11 +63,11 @@ def _one(one: Preset) -> None:
         lines[label] = side.source
         lines[f"{label} revision"] = side.revision or "not pinned"
         lines[f"{label} licence"] = side.licence or "not known here; see the model's page"
-        for key, value in (("suffix", side.suffix), *side.special_tokens.items()):
-            if value:
-                lines[f"{label} {key}"] = value
-    for key, value in lines.items():
-        typer.echo(f"{key}: {value}")
+        if side.suffix:
+            lines[f"{label} suffix"] = side.suffix
+        lines.update({f"{label} {role}": token for role, token in side.special_tokens.items()})
+    for name, told in lines.items():
+        typer.echo(f"{name}: {told}")
 
 
 def _short(side: SidePreset) -> str:
