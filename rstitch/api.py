@@ -363,7 +363,7 @@ def choose(pair: str, slm: str | None, llm: str | None) -> Preset:
 def _defaults(known: Preset, llm: ModelFiles, tau: float | str | None) -> Defaults:
     """The call's own before the preset's, before the LLM's generation_config and the paper's."""
     said = known.tau if tau is None else tau
-    value = units.normalised(PAPER_TAU if said is None else said, len(llm.tokenizer))
+    value = units.normalised(PAPER_TAU if said is None else said, llm.vocabulary.size)
     sampling, origin, ignored = from_generation(llm.generation)
     if known.sampling is not None:
         sampling, origin = known.sampling, f"the pair {known.name}"

@@ -18,6 +18,7 @@ from transformers.utils import logging as hf_logging
 from rstitch.config import EngineConfig
 from rstitch.engine import hub, vocabulary
 from rstitch.engine.attention import NAME
+from rstitch.engine.declared import declared
 from rstitch.engine.torch_runner import TorchRunner
 from rstitch.engine.vocabulary import Vocabulary
 from rstitch.errors import BadModel, BadRequest
@@ -83,13 +84,15 @@ def read_files(
     if not tokenizer.encode("a", add_special_tokens=False):
         raise BadModel(f"{source} has no tokenizer; copy its tokenizer.json there")
     generation = _generation(source, revision, settings)
-    words = vocabulary.read(source, tokenizer, _eos(generation, settings, tokenizer), roles)
+    named = get("tokenizer", lambda: declared(source, revision))
+    ends = _eos(generation, settings, tokenizer)
+    words = vocabulary.read(source, tokenizer, ends, roles, named)
     return ModelFiles(source, revision, settings, generation, tokenizer, words, trust_remote_code)
 
 
 def load_weights(files: ModelFiles, config: EngineConfig) -> LoadedModel:
     """The model itself, ready to run."""
-    source, tokens = files.source, len(files.tokenizer)
+    source, tokens = files.source, files.vocabulary.size
     model, info = guarded(
         "weights",
         lambda: AutoModelForCausalLM.from_pretrained(

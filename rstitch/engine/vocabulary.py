@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
+from rstitch.engine.declared import made_up
 from rstitch.errors import BadPair
 from rstitch.types import Side
 
@@ -37,6 +38,10 @@ class Vocabulary:
     roles: Mapping[str, str]
     """Role to the added token that plays it, for the roles that this side has."""
 
+    @property
+    def size(self) -> int:
+        return len(self.base) + len(self.added)
+
     def find(self, token: str) -> int | None:
         return self.added.get(token, self.base.get(token))
 
@@ -46,14 +51,20 @@ class Vocabulary:
 
 
 def read(
-    source: str, tokenizer: Any, ends: frozenset[int], roles: Mapping[str, str] | None = None
+    source: str,
+    tokenizer: Any,
+    ends: frozenset[int],
+    roles: Mapping[str, str] | None = None,
+    declared: frozenset[str] | None = None,
 ) -> Vocabulary:
     """A transformers tokenizer's vocabulary; `roles` overrides what the tokenizer itself says.
 
-    Raises BadPair for a role or token that does not exist.
+    `declared` are the tokens that its files name. Raises BadPair for a role or token that does not
+    exist.
     """
-    added: dict[str, int] = dict(tokenizer.get_added_vocab())
-    base = {token: i for token, i in tokenizer.get_vocab().items() if token not in added}
+    every, added = tokenizer.get_vocab(), dict(tokenizer.get_added_vocab())
+    base = {token: i for token, i in every.items() if token not in added}
+    ends -= {added.pop(token) for token in made_up(every, added, declared)}
     found = {role: mark for role, mark in MARKS.items() if mark in added}
     names = {i: token for token, i in added.items()}
     own = tokenizer.eos_token if tokenizer.eos_token_id in ends else names.get(min(ends, default=0))

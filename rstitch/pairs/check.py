@@ -145,7 +145,7 @@ def _side(files: ModelFiles, width: int, suffix: str) -> SideReport:
         model_type=str(text.model_type),
         layers=int(text.num_hidden_layers),
         context=context_length(files.settings),
-        tokens=len(tokenizer),
+        tokens=files.vocabulary.size,
         special_tokens=dict(files.vocabulary.roles),
         template=bool(rendered),
         opens_thinking=bool(prompts.opened(rendered)),
