@@ -97,6 +97,8 @@ def _joined(rule: str | Sequence[Any]) -> str:
 def check_family(slm: Vocabulary, llm: Vocabulary) -> None:
     """Raise BadPair unless base vocabulary and merges are equal; ten differences are named."""
     ours, theirs = (_trained(side, slm.added.keys() | llm.added.keys()) for side in (slm, llm))
+    if ours == theirs and slm.merges == llm.merges:
+        return
     what = "tokens"
     different = [t for t in sorted(ours.keys() | theirs.keys()) if ours.get(t) != theirs.get(t)]
     named = [f"{t!r}: {ours.get(t)} and {theirs.get(t)}" for t in different[:NAMED]]

@@ -21,7 +21,7 @@ from rstitch.errors import BadPair
 from rstitch.explain import check
 from rstitch.policy import make
 from rstitch.sampling import entropy, log_probs
-from rstitch.types import Failed, Side
+from rstitch.types import Failed, Sampling, Side
 from tests import wild
 from tests.fakes import PROMPTS, Scripted, says, scripted, sure, unsure
 from tests.models import assert_clean, collect, drain, run
@@ -255,7 +255,9 @@ def test_the_same_network_behind_two_vocabularies_is_that_network(llm: str) -> N
         assert wild.THINK in alone.text and wild.UNTHINK in alone.text, alone.text
         for p, q in ((0.5, 0.5), (0.1, 0.3), (1.0, 0.0)):
             policy = make("random", p=p, q=q)
-            both = stitch.generate("Mia has", raw=True, policy=policy, max_tokens=120)
+            both = stitch.generate(
+                "Mia has", raw=True, policy=policy, sampling=Sampling(seed=1), max_tokens=120
+            )
             assert both.text == alone.text, (p, q)
             assert both.usage.handoffs and check(both.trace) is None
         llm_alone = stitch.generate("Mia has", raw=True, policy="llm", max_tokens=120)
@@ -266,7 +268,8 @@ def test_the_same_network_behind_two_vocabularies_is_that_network(llm: str) -> N
 def test_catching_up_through_other_ids_is_recomputing() -> None:
     """Each recorded entropy is that of a plain pass over the text in that side's own ids."""
     with open_wild(same=False) as stitch:
-        answer = stitch.generate(QUESTION, policy=make("random", p=0.4, q=0.4), max_tokens=100)
+        policy, seeded = make("random", p=0.4, q=0.4), Sampling(seed=0)
+        answer = stitch.generate(QUESTION, policy=policy, sampling=seeded, max_tokens=100)
         kept = [p for p in answer.trace.proposals if p.keep]
         table = stitch.engine.translation
         assert table is not None
