@@ -366,7 +366,7 @@ def _defaults(known: Preset, llm: ModelFiles, tau: float | str | None) -> Defaul
     value = units.normalised(PAPER_TAU if said is None else said, llm.vocabulary.size)
     sampling, origin, ignored = from_generation(llm.generation)
     if known.sampling is not None:
-        sampling, origin = known.sampling, f"the pair {known.name}"
+        sampling, origin, ignored = known.sampling, f"the pair {known.name}", ()
     if isinstance(value, str):
         raise BadRequest(f"tau is {value!r}; it must be a number such as 0.02, or 0.24nats")
     return Defaults(value, sampling, said is not None, origin, ignored)

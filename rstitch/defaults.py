@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from rstitch.types import Sampling
 
 FIELDS = ("temperature", "top_k", "top_p", "min_p")
+GENERATION = "the LLM's generation_config"
 PENALTIES = {
     "repetition_penalty": 1.0,
     "no_repeat_ngram_size": 0,
@@ -36,16 +37,16 @@ class Defaults:
             "it into a pair file"
         )
 
-    @property
-    def sampling_line(self) -> str:
-        """How it samples; empty for greedy that nobody asked for."""
-        if not self.sampling_from:
+    def sampling_line(self, **given: Any) -> str:
+        """How it samples, with what the caller gave instead; empty where no default is left."""
+        used = replace(self.sampling, **given)
+        if not self.sampling_from or given.get("temperature") == 0 or given.keys() >= set(FIELDS):
             return ""
-        off = Sampling()
-        values = asdict(self.sampling)
+        off, values = Sampling(), asdict(used)
         said = [f"{n} {values[n]:g}" for n in FIELDS if values[n] != getattr(off, n)] or ["greedy"]
+        origin = self.sampling_from + (", and options" if given.keys() & set(FIELDS) else "")
         without = f"; without its {', '.join(self.ignored)}" if self.ignored else ""
-        return f"sampling: {', '.join(said)} ({self.sampling_from}){without}"
+        return f"sampling: {', '.join(said)} ({origin}){without}"
 
 
 def from_generation(generation: Any) -> tuple[Sampling, str, tuple[str, ...]]:
@@ -61,7 +62,7 @@ def from_generation(generation: Any) -> tuple[Sampling, str, tuple[str, ...]]:
     )
     ignored = tuple(f"{name} {value}" for name, value in asked)
     if not getattr(generation, "do_sample", None):
-        return Sampling(), "", ignored
+        return Sampling(), GENERATION if ignored else "", ignored
     values = {name: getattr(generation, name, None) for name in FIELDS}
     given = {name: value for name, value in values.items() if value is not None}
-    return Sampling(**{"temperature": 1.0, **given}), "the LLM's generation_config", ignored
+    return Sampling(**{"temperature": 1.0, **given}), GENERATION, ignored

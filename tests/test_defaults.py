@@ -82,11 +82,12 @@ def test_sampling_of_a_generation_config(
     assert from_generation(GenerationConfig(**settings)) == (sampling, origin, ())
 
 
-def test_what_is_not_honoured_is_said() -> None:
-    config = GenerationConfig(do_sample=True, repetition_penalty=1.05, no_repeat_ngram_size=0)
-    defaults = Defaults(0.1, *from_generation(config)[:1], True, *from_generation(config)[1:])
-    assert defaults.sampling_line == (
-        "sampling: temperature 1 (the LLM's generation_config); without its repetition_penalty 1.05"
+@pytest.mark.parametrize(("do_sample", "said"), [(True, "temperature 1"), (False, "greedy")])
+def test_what_is_not_honoured_is_said(do_sample: bool, said: str) -> None:
+    config = GenerationConfig(do_sample=do_sample, repetition_penalty=1.05, no_repeat_ngram_size=0)
+    sampling, origin, ignored = from_generation(config)
+    assert Defaults(0.1, sampling, True, origin, ignored).sampling_line() == (
+        f"sampling: {said} (the LLM's generation_config); without its repetition_penalty 1.05"
     )
 
 

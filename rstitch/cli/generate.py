@@ -57,16 +57,11 @@ def generate(
     """Write one answer with both models."""
     rule = options.policy_of(policy, param or [])
     threshold = options.threshold(tau)
-    suffix = options.suffix(slm_suffix, llm_suffix)
-    if raw and suffix:
-        raise BadRequest("--raw feeds the prompt as it is; leave out --slm-suffix and --llm-suffix")
+    suffix = options.suffix(slm_suffix, llm_suffix, raw=raw)
     chosen = _given(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed)
     Sampling(**chosen)  # a wrong value is told before anything is loaded
     text = _stdin() if prompt == "-" else prompt
-    if trace is not None and not trace.parent.is_dir():
-        raise BadRequest(f"--trace {trace}: there is no directory {trace.parent}")
-    if trace is not None and trace.is_dir():
-        raise BadRequest(f"--trace {trace} is a directory; name a file")
+    _check_trace(trace)
     stitch = options.open_pair(
         pair, slm, llm, suffix=suffix, threads=threads, compile=compile, dtype=dtype, device=device,
         max_rows=1,
@@ -83,8 +78,8 @@ def generate(
         )
         if rule is None:
             options.tell_tau(stitch, threshold)
-        if not as_json and stitch.defaults.sampling_line and not chosen.keys() - {"seed"}:
-            typer.echo(stitch.defaults.sampling_line, err=True)
+        if not as_json and (line := stitch.defaults.sampling_line(**chosen)):
+            typer.echo(line, err=True)
         try:
             show(stream, quiet=as_json)
         finally:
@@ -166,6 +161,13 @@ def summary(usage: Usage, forwards: Sequence[Forward] = ()) -> str:
         f"{usage.handoffs} hand-offs, {usage.seconds:.2f} s, {rate:.0f} tokens/s"
         f"{predicted}]"
     )
+
+
+def _check_trace(path: Path | None) -> None:
+    if path is not None and not path.parent.is_dir():
+        raise BadRequest(f"--trace {path}: there is no directory {path.parent}")
+    if path is not None and path.is_dir():
+        raise BadRequest(f"--trace {path} is a directory; name a file")
 
 
 def _given(**values: Any) -> dict[str, Any]:

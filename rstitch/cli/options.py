@@ -60,10 +60,13 @@ def threshold(text: str | None) -> float | str | None:
     return number("--tau", text)
 
 
-def suffix(slm: str | None, llm: str | None) -> dict[str, str]:
-    """What was given of --slm-suffix and --llm-suffix, by side."""
+def suffix(slm: str | None, llm: str | None, *, raw: bool = False) -> dict[str, str]:
+    """What was given of --slm-suffix and --llm-suffix, by side; a raw prompt takes none."""
     given = {"slm": slm, "llm": llm}
-    return {side: text for side, text in given.items() if text is not None}
+    found = {side: text for side, text in given.items() if text is not None}
+    if raw and found:
+        raise BadRequest("--raw feeds the prompt as it is; leave out --slm-suffix and --llm-suffix")
+    return found
 
 
 def tell_tau(stitch: Stitch, given: float | str | None) -> None:

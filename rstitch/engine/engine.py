@@ -241,7 +241,7 @@ class InProcessEngine:
             raise BadRequest(f"top_logprobs is {request.top_logprobs}; it must be at least 0")
         if "" in request.stop:
             raise BadRequest("a stop string is empty; give at least one character")
-        if request.stop and not all(self.tokenizers[s] for s in request.policy.sides()):
+        if request.stop and None in [self.tokenizers[s] for s in request.policy.sides()]:
             raise BadRequest("stop strings need an engine with a tokenizer; use stop_token_ids")
         for side in request.policy.sides():
             if side not in self.runners:

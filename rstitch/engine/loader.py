@@ -21,7 +21,7 @@ from rstitch.engine.attention import NAME
 from rstitch.engine.declared import declared
 from rstitch.engine.torch_runner import TorchRunner
 from rstitch.engine.vocabulary import Vocabulary
-from rstitch.errors import BadModel, BadRequest
+from rstitch.errors import BadModel, BadRequest, RStitchError
 
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
@@ -84,7 +84,7 @@ def read_files(
     if not tokenizer.encode("a", add_special_tokens=False):
         raise BadModel(f"{source} has no tokenizer; copy its tokenizer.json there")
     generation = _generation(source, revision, settings)
-    named = get("tokenizer", lambda: declared(source, revision))
+    named = get("tokenizer", lambda: declared(source, revision, tokenizer.get_added_vocab()))
     ends = _eos(generation, settings, tokenizer)
     words = vocabulary.read(source, tokenizer, ends, roles, named)
     return ModelFiles(source, revision, settings, generation, tokenizer, words, trust_remote_code)
@@ -152,6 +152,8 @@ def guarded(what: str, load: Callable[[], Any], *, source: str, revision: str | 
     hub_logging.set_verbosity(logging.ERROR)
     try:
         return load()
+    except RStitchError:
+        raise
     except SafetensorError as error:
         raise BadModel(f"the weights of {source} are damaged ({error}); copy them again") from error
     except Exception as error:  # many types of several libraries; none of our own code runs here

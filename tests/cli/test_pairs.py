@@ -146,6 +146,10 @@ def test_sampling_is_printed_unless_it_is_given(tmp_path: Path) -> None:
     done = rstitch(*argv)
     assert done.err.startswith("sampling: temperature 0.6, top_p 0.95 (the pair mine)\n")
     assert not rstitch(*argv, "--temperature", "0").err.startswith("sampling")
+    done = rstitch(*argv, "--top-k", "7")
+    assert done.err.startswith(
+        "sampling: temperature 0.6, top_k 7, top_p 0.95 (the pair mine, and options)\n"
+    )
     found = json.loads(rstitch(*argv, "--json", "--top-k", "7", "--seed", "3").out)
     expected = {"temperature": 0.6, "top_k": 7, "top_p": 0.95, "min_p": 0.0, "seed": 3}
     assert found["sampling"] == expected

@@ -14,6 +14,7 @@ import pytest
 from huggingface_hub import errors
 
 from rstitch.engine.hub import explain
+from rstitch.types import Side
 from tests.fake_hub import COMMIT, GATED, Hub, hub
 from tests.pair import pair
 
@@ -32,8 +33,10 @@ for line in sys.stdin:
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[Hub]:
-    with hub({"lab/slm": pair().slm, "lab/llm": pair().llm}) as found:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    bare = pair().copy(Side.LLM, tmp_path_factory.mktemp("hub") / "bare")
+    (bare / "model.safetensors").unlink()
+    with hub({"lab/slm": pair().slm, "lab/llm": pair().llm, "lab/bare": bare}) as found:
         yield found
 
 
@@ -59,13 +62,14 @@ def test_a_check_by_id_fetches_headers_and_every_refusal_is_a_line(
 ) -> None:
     revision = tmp_path / "pinned.toml"
     revision.write_text('[slm]\nid = "lab/slm"\nrevision = "v9"\n[llm]\nid = "lab/llm"\n')
-    fine, gated, wrong, gone, loads = commands(
+    fine, gated, wrong, gone, bare, loads = commands(
         served.url,
         tmp_path / "home",
         ["check", "lab/slm", "lab/llm", "--json"],
         ["check", GATED, "lab/llm"],
         ["check", "lab/slm", "lab/lm"],
         ["check", "--pair", str(revision)],
+        ["check", "lab/slm", "lab/bare"],
         ["generate", "Why?", "--slm", "lab/slm", "--llm", GATED],
     )
     found: dict[str, Any] = json.loads(fine)
@@ -84,6 +88,8 @@ def test_a_check_by_id_fetches_headers_and_every_refusal_is_a_line(
     assert gone == (
         "refused: lab/slm has no revision 'v9' on the hub; name a branch, tag or commit"
     )
+    message = "refused: lab/bare has no safetensors weights; choose a repository that has"
+    assert bare == message
     found_weights = list((tmp_path / "home").rglob("*.safetensors"))
     assert not found_weights, "weights were downloaded"
 

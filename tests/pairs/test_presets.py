@@ -57,7 +57,7 @@ def test_a_pair_file_of_one_s_own(tmp_path: Path) -> None:
     text = mine('suffix = "Be brief."', head='tau = "3nats"\nsampling = { temperature = 0.5 }')
     with load(write(tmp_path, text)) as stitch:
         assert stitch.defaults.sampling == Sampling(0.5)
-        assert stitch.defaults.sampling_line == "sampling: temperature 0.5 (the pair mine)"
+        assert stitch.defaults.sampling_line() == "sampling: temperature 0.5 (the pair mine)"
         tokens = len(stitch.tokenizer)
         answer = stitch.generate(QUESTION, max_tokens=2)
         slm, llm = (stitch.tokenizer.decode(list(answer.trace.prompts[s])) for s in Side)
