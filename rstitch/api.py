@@ -333,7 +333,8 @@ def load(
     trust_remote_code: bool = False,
     **settings: Any,
 ) -> Stitch:
-    """Load two models to write together: a named pair, or `slm` and `llm` as directories or ids.
+    """Load two models to write together: a named pair, or `slm` and `llm` as directories or ids;
+    both a name and models: what is known of the pair, with these models.
 
     tau may be in nats ("0.24nats"). suffix: what "slm" or "llm" alone gets to read after the last
     user message, before the pair's own. settings are the fields of `rstitch.config.EngineConfig`.
@@ -352,12 +353,20 @@ def load(
 
 
 def choose(pair: str, slm: str | None, llm: str | None) -> Preset:
-    """The named pair, or an unnamed one of two models about which nothing else is known."""
+    """The named pair, with its models elsewhere if `slm` or `llm` say so; or, where no pair but
+    the default is named, two models about which nothing else is known."""
+    if pair != "builtin":
+        known = preset(pair)
+        return replace(known, slm=_elsewhere(known.slm, slm), llm=_elsewhere(known.llm, llm))
     if (slm is None) != (llm is None):
         raise BadRequest("give both slm and llm, or neither for a named pair")
     if slm is None or llm is None:
         return preset(pair)
     return Preset("", SidePreset(id=slm), SidePreset(id=llm))
+
+
+def _elsewhere(known: SidePreset, source: str | None) -> SidePreset:
+    return known if source is None else replace(known, id=source, path="", revision=None)
 
 
 def _defaults(known: Preset, llm: ModelFiles, tau: float | str | None) -> Defaults:

@@ -18,7 +18,8 @@ def check(
     slm: Annotated[str | None, typer.Argument(help="Small model: a directory or hub id.")] = None,
     llm: Annotated[str | None, typer.Argument(help="Large model: a directory or hub id.")] = None,
     pair: Annotated[
-        str | None, typer.Option(help="A named pair or its TOML file, instead of two models.")
+        str | None,
+        typer.Option(help="A named pair or its TOML file; models given too replace its own."),
     ] = None,
     slm_suffix: options.SlmSuffix = None,
     llm_suffix: options.LlmSuffix = None,
@@ -27,7 +28,7 @@ def check(
     as_json: options.Json = False,
 ) -> None:
     """Tokenizers, templates, special tokens and memory of a pair, from its headers alone."""
-    if (slm is None) != (llm is None) or (slm is None) == (pair is None):
+    if pair is None and (slm is None or llm is None):
         raise BadRequest("give an SLM and an LLM, or --pair NAME")
     from rstitch.api import choose
     from rstitch.config import EngineConfig

@@ -17,7 +17,7 @@ from rstitch.text import Phase
 from rstitch.types import Forward, Proposal, Sampling, Usage, llm_alone_seconds
 
 if TYPE_CHECKING:
-    from rstitch.api import Stream
+    from rstitch.api import Answer, Stream
 
 OWN = "the pair's own if left out"
 
@@ -80,17 +80,22 @@ def generate(
             options.tell_tau(stitch, threshold)
         if not as_json and (line := stitch.defaults.sampling_line(**chosen)):
             typer.echo(line, err=True)
-        try:
-            show(stream, quiet=as_json)
-        finally:
-            stream.close()
-            if trace is not None:
-                _save(stream, trace)
-        answer = stream.result()
+        answer = _write(stream, trace, quiet=as_json)
     if as_json:
         typer.echo(json.dumps(_as_dict(answer)))
     else:
         typer.echo(summary(answer.usage, answer.trace.forwards), err=True)
+
+
+def _write(stream: Stream, trace: Path | None, quiet: bool) -> Answer:
+    """Show an answer to its end; the trace is saved however it ends."""
+    try:
+        show(stream, quiet)
+    finally:
+        stream.close()
+        if trace is not None:
+            _save(stream, trace)
+    return stream.result()
 
 
 def show(stream: Stream, quiet: bool = False) -> None:
@@ -192,7 +197,7 @@ def _stdin() -> str:
         raise BadRequest("the prompt on stdin is not UTF-8 text") from None
 
 
-def _as_dict(answer: Any) -> dict[str, Any]:
+def _as_dict(answer: Answer) -> dict[str, Any]:
     reasoned = answer.reasoned
     return {
         "text": answer.text,

@@ -92,7 +92,6 @@ def test_too_little_memory_exits_1(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ([], "give an SLM and an LLM, or --pair NAME"),
         (["a"], "give an SLM and an LLM, or --pair NAME"),
-        (["a/b", "c/d", "--pair", "builtin"], "give an SLM and an LLM, or --pair NAME"),
         (["no/such/slm", "c/d"], "no/such/slm is no directory; give a model directory or a hub id"),
         (["--pair", "builtin", "--dtype", "int8"], "dtype is 'int8'; it must be one of float32"),
     ],
@@ -106,6 +105,19 @@ def test_sizes_for_people() -> None:
     assert [size(n) for n in given] == [
         "0 B", "1023 B", "1.0 KiB", "1.5 MiB", "15.0 GiB", "5120.0 TiB",
     ]  # fmt: skip
+
+
+def test_a_named_pair_with_its_models_elsewhere() -> None:
+    """What is known of the pair, with copies on this machine."""
+    found = json.loads(
+        rstitch(
+            "check", str(wild.pair().slm), str(wild.pair().llm), "--pair", "qwq-32b", "--json"
+        ).out
+    )
+    assert found["slm"]["special_tokens"]["end"] == "<｜end▁of▁sentence｜>"
+    argv = ["--pair", "qwq-32b", "--slm", str(wild.pair().slm), "--llm", str(wild.pair().llm)]
+    done = rstitch("generate", QUESTION, *argv, "--max-tokens", "2", "--seed", "1", "--json")
+    assert done.err == "" and json.loads(done.out)["policy"]["tau"] == 0.02
 
 
 # -- --pair, suffixes and defaults elsewhere ------------------------------------------------------
