@@ -3,9 +3,9 @@
     python -m benchmarks.overhead [--quick] [--save]
 
 Total time over the sum of the bare forward passes that it contains (same modules, mode, rows and
-KV lengths, without gate, sampling and bookkeeping), measured in turn. Twice: a random-weight pair in
-the shapes of Qwen2.5-0.5B and -1.5B, bf16, hand-offs by a recorded pattern (LLM share 20 %, SLM runs
-of 24 tokens on average), and the built-in pair, eager, with where its rest goes.
+KV lengths, without gate, sampling and bookkeeping), measured in turn. Twice: a random-weight pair
+in the shapes of Qwen2.5-0.5B and -1.5B, bf16, hand-offs by a recorded pattern (LLM share 20 %, SLM
+runs of 24 tokens on average), and the built-in pair, eager, with where its rest goes.
 """
 
 from __future__ import annotations
