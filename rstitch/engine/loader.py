@@ -14,7 +14,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as hf_logging
 
 from rstitch.config import EngineConfig
+from rstitch.engine import quantised, support
 from rstitch.engine.attention import NAME
+from rstitch.engine.probe import probe
 from rstitch.engine.torch_runner import TorchRunner
 from rstitch.errors import BadModel, BadPair, BadRequest
 
@@ -42,7 +44,8 @@ def load_model(
         "config.json", source, lambda: AutoConfig.from_pretrained(source, **options)
     )
     text_settings = settings.get_text_config()
-    _check_supported(source, text_settings)
+    support.check(source, text_settings)
+    quantised.check(source, settings, device)
     tokenizer = _guarded(
         "tokenizer", source, lambda: AutoTokenizer.from_pretrained(source, **options)
     )
@@ -58,13 +61,17 @@ def load_model(
             dtype=dtype,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # checked below, with a message of our own
+            **quantised.placement(settings, device),
             **options,
         ),
     )
     _check_complete(source, model, info, len(tokenizer))
-    model = model.to(device).eval().requires_grad_(False)
-    length = int(getattr(text_settings, "max_position_embeddings", 0) or 2048)
+    if not quantised.placement(settings, device):  # those are placed, and may refuse to be moved
+        model = model.to(device)
+    model = model.eval().requires_grad_(False)
+    length = support.longest(text_settings)
     runner = TorchRunner(model, len(tokenizer), config.max_rows, length, config.compile)
+    probe(source, runner)
     return LoadedModel(source, tokenizer, runner, _eos(model, tokenizer))
 
 
@@ -141,24 +148,6 @@ def _dtype(config: EngineConfig) -> torch.dtype:
         raise BadRequest(f"dtype is {config.dtype!r}; it must be one of {', '.join(known)}")
     found: torch.dtype = getattr(torch, config.dtype)
     return found
-
-
-def _check_supported(source: str, settings: Any) -> None:
-    """Refuse by name what would run and be silently wrong: see docs/architecture.md."""
-    kinds = set(getattr(settings, "layer_types", None) or ["full_attention"])
-    strange = sorted(kinds - {"full_attention", "sliding_attention"})
-    if strange:
-        raise BadModel(
-            f"{source} has {strange[0]} layers; full and sliding attention are supported"
-        )
-    rope = getattr(settings, "rope_parameters", None) or getattr(settings, "rope_scaling", None)
-    per_layer_type = [part for part in (rope or {}).values() if isinstance(part, dict)]
-    for part in per_layer_type or [rope or {}]:
-        kind = part.get("rope_type", "default")
-        if kind in ("dynamic", "longrope"):
-            raise BadModel(
-                f"{source} uses {kind} rope, which depends on the row; static rope is needed"
-            )
 
 
 def _check_complete(source: str, model: Any, info: dict[str, Any], tokens: int) -> None:
