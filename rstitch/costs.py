@@ -15,7 +15,6 @@ from math import comb
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rstitch.types import Side
 
@@ -45,14 +44,18 @@ class ObservedCosts:
     """
 
     memory: float = 200.0
-    _sums: list[NDArray[np.float64]] = field(
-        default_factory=lambda: [np.zeros(5, np.float64) for _ in Side]
-    )
+    _sums: list[tuple[float, ...]] = field(default_factory=lambda: [(0.0,) * 5 for _ in Side])
 
     def observe(self, side: Side, rows: int, seconds: float) -> None:
-        sums = self._sums[side]
-        sums *= 1 - 1 / self.memory
-        sums += (1.0, rows, seconds, rows * rows, rows * seconds)
+        n, x, y, xx, xy = self._sums[side]
+        fade = 1 - 1 / self.memory
+        self._sums[side] = (
+            n * fade + 1.0,
+            x * fade + rows,
+            y * fade + seconds,
+            xx * fade + rows * rows,
+            xy * fade + rows * seconds,
+        )
 
     def seconds(self, side: Side, rows: int) -> float:
         """0 where the side has never run."""

@@ -85,15 +85,14 @@ class Batch:
         """bool (1, 1, count, end), True where it may attend; None where it may attend to all."""
         if span.count == 1 and (window is None or window >= span.end):
             return None
-        key = window
-        if len(self.spans) == 1 and key in self._masks:
-            cached: Tensor = self._masks[key]
+        if len(self.spans) == 1 and window in self._masks:
+            cached: Tensor = self._masks[window]
             return cached
         query = torch.arange(span.start, span.end, device=self.device)[:, None]
         keys = torch.arange(span.end, device=self.device)
         mask = visible(query, keys, window)[None, None]
         if len(self.spans) == 1:
-            self._masks[key] = mask
+            self._masks[window] = mask
         return mask
 
     def padded_mask(self, window: int | None) -> Tensor:
@@ -233,6 +232,8 @@ def attention(
     if isinstance(batch, RowBatch):
         return _whole_row(batch, layer, query, key, value, sliding_window, extra), None
     keys, values = batch.kv.layer(layer, key[0], value[0])
+    if len(batch.spans) == 1:
+        return _one_row(batch, layer, query, key, value, sliding_window, extra), None
     if not batch.padded:
         return _by_row(batch, query, key, value, keys, values, sliding_window, extra), None
     keys[batch.slots, :, batch.positions] = key[0].transpose(0, 1)
@@ -251,6 +252,25 @@ def attention(
     return flat[cover.index][None], None
 
 
+def _one_row(
+    batch: Batch,
+    layer: int,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    window: int | None,
+    extra: tuple[float, float | None, Tensor | None],
+) -> Tensor:
+    """The only row of a pass: decoding one request. Views instead of indexing, which costs more."""
+    (span,) = batch.spans
+    keys, values = batch.kv.row(span.slot)[layer]
+    keys.narrow(2, span.start, span.count).copy_(key)
+    values.narrow(2, span.start, span.count).copy_(value)
+    mask = batch.row_mask(span, window)
+    out = attend(query, keys.narrow(2, 0, span.end), values.narrow(2, 0, span.end), mask, *extra)
+    return out.transpose(1, 2)
+
+
 def _by_row(
     batch: Batch,
     query: Tensor,
@@ -261,7 +281,7 @@ def _by_row(
     window: int | None,
     extra: tuple[float, float | None, Tensor | None],
 ) -> Tensor:
-    """Each row by itself: one row, or long prefills."""
+    """Each row by itself: long prefills."""
     parts = []
     for span, at in zip(batch.spans, batch.offsets, strict=True):
         here = slice(at, at + span.count)
@@ -275,7 +295,7 @@ def _by_row(
             *extra,
         )
         parts.append(out.transpose(1, 2))
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+    return torch.cat(parts, dim=1)
 
 
 def _whole_row(

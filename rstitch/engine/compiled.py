@@ -46,13 +46,12 @@ class CompiledStep:
     def __call__(self, kv: KVSlabs, slot: int, tokens: list[int], size: int) -> Tensor:
         """Raw logits (1, columns) after the last token. The caller has reserved `size` tokens."""
         start, count = kv.length[slot], len(tokens)
-        row = {i: (k[slot : slot + 1], v[slot : slot + 1]) for i, (k, v) in kv.layers.items()}
         positions = torch.arange(start, start + size)
         logits: Tensor = self._forward(
             input_ids=torch.tensor([tokens + tokens[-1:] * (size - count)]),
             position_ids=positions[None],
             use_cache=False,
             logits_to_keep=torch.tensor([count - 1]),
-            rst_batch=RowBatch(row, positions),
+            rst_batch=RowBatch(kv.row(slot), positions),
         ).logits
         return logits[0]

@@ -1,10 +1,11 @@
 """From one forward pass's logits to decisions: signals, draw, policy, as batched tensor operations.
 
-The host reads one small matrix per step, at the end.
+From a device the host reads one small matrix per step, at the end.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Sequence as Many
 
 import torch
@@ -27,27 +28,27 @@ def read(logits: Tensor, rows: Many[Sequence], side: Side, vocab_size: int) -> l
     """
     logp = sampling.log_probs(logits, vocab_size)
     best, likeliest = logp.max(-1)
+    reads = {name for row in rows for name in row.request.policy.reads}
     hot = [i for i, row in enumerate(rows) if row.request.sampling.temperature > 0]
-    tossed = any("coin" in row.request.policy.reads for row in rows)
     chosen, chosen_logp, coin = likeliest, best, best
-    if hot or tossed:
+    if hot or "coin" in reads:
         seeds, positions = _counters(rows, logits.device)
     if hot:
         chosen = _draw(logp, likeliest, rows, hot, seeds, positions)
         chosen_logp = logp.gather(1, chosen[:, None])[:, 0]
-    if tossed:
+    if "coin" in reads:
         coin = sampling.coins(seeds, positions, int(side))
     signals = Signals(
         side=torch.full_like(likeliest, int(side)),
         entropy=sampling.entropy(logp),
-        max_prob=best.exp(),
+        max_prob=best.exp() if "max_prob" in reads else best,
         coin=coin,
     )
     decision = _decide(signals, rows)
-    read_back = (chosen, chosen_logp, decision.next_side, decision.keep)
-    table = torch.stack(
-        [t.double() for t in (*read_back, signals.entropy, signals.max_prob, coin)], dim=1
-    ).tolist()
+    table = _to_host(
+        chosen, chosen_logp, decision.next_side, decision.keep, signals.entropy,
+        *(getattr(signals, name) for name in READABLE),
+    )  # fmt: skip
     tops = _top_logprobs(logp, rows)
     return [
         _proposal(values, row, side, top)
@@ -55,11 +56,19 @@ def read(logits: Tensor, rows: Many[Sequence], side: Side, vocab_size: int) -> l
     ]
 
 
+def _to_host(*columns: Tensor) -> Iterable[Many[float]]:
+    """Rows of numbers: column by column where reading is free, in one read from a device."""
+    if columns[0].device.type == "cpu":
+        return zip(*(column.tolist() for column in columns), strict=True)
+    return torch.stack([column.double() for column in columns], dim=1).tolist()
+
+
 def _proposal(
-    values: list[float], row: Sequence, side: Side, top: tuple[tuple[int, float], ...]
+    values: Many[float], row: Sequence, side: Side, top: tuple[tuple[int, float], ...]
 ) -> Proposal:
     token, logprob, next_side, keep, entropy, *readable = values
-    named = dict(zip(READABLE, readable, strict=True))
+    reads = row.request.policy.reads
+    named = dict(zip(READABLE, readable, strict=True)) if reads else {}
     return Proposal(
         position=len(row.tokens),
         token=int(token),
@@ -68,7 +77,7 @@ def _proposal(
         next_side=Side(int(next_side)),
         entropy=entropy,
         logprob=logprob,
-        signals={name: named[name] for name in row.request.policy.reads},
+        signals={name: named[name] for name in reads},
         top_logprobs=top,
     )
 

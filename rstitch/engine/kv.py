@@ -31,6 +31,7 @@ class KVSlabs:
         self.length: dict[int, int] = {}
         self._free = list(range(max_slots))
         self._reached = 0
+        self._rows: dict[int, dict[int, tuple[Tensor, Tensor]]] = {}
 
     def open(self) -> int:
         """Take the lowest free slot. Raises RuntimeError when all `max_slots` are taken."""
@@ -67,7 +68,18 @@ class KVSlabs:
         """The slabs of one layer, made on first use for (kv_heads, tokens, dim) keys and values."""
         if index not in self.layers:
             self.layers[index] = (self._slab(key), self._slab(value))
+            self._rows.clear()
         return self.layers[index]
+
+    def row(self, slot: int) -> dict[int, tuple[Tensor, Tensor]]:
+        """One slot of every layer's slabs, as views (1, heads, capacity, dim), kept for next time.
+
+        Building them anew takes a small model's step a tenth longer.
+        """
+        if slot not in self._rows:
+            one = slice(slot, slot + 1)
+            self._rows[slot] = {i: (k[one], v[one]) for i, (k, v) in self.layers.items()}
+        return self._rows[slot]
 
     @property
     def nbytes(self) -> int:
@@ -94,6 +106,7 @@ class KVSlabs:
             return
         try:
             self.layers = {i: (self._grown(k), self._grown(v)) for i, (k, v) in self.layers.items()}
+            self._rows.clear()
         except Exception:  # out of memory: nothing has changed
             self.slots, self.capacity = old
             raise

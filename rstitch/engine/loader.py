@@ -16,6 +16,7 @@ from transformers.utils import logging as hf_logging
 from rstitch.config import EngineConfig
 from rstitch.engine import quantised, support
 from rstitch.engine.attention import NAME
+from rstitch.engine.layout import transpose_linears
 from rstitch.engine.probe import probe
 from rstitch.engine.torch_runner import TorchRunner
 from rstitch.errors import BadModel, BadPair, BadRequest
@@ -69,6 +70,7 @@ def load_model(
     if not quantised.placement(settings, device):  # those are placed, and may refuse to be moved
         model = model.to(device)
     model = model.eval().requires_grad_(False)
+    transpose_linears(model)
     length = support.longest(text_settings)
     runner = TorchRunner(model, len(tokenizer), config.max_rows, length, config.compile)
     probe(source, runner)

@@ -1,8 +1,8 @@
 """Whether a model really runs right here: asked once at load, with three passes over a few tokens.
 
 transformers accepts our attention function for models that ignore it, or that keep a state outside
-it, and then answers nonsense. So two ragged rows are prefilled and extended through a runner of
-their own and compared with the plain forward pass of the same weights. What such short rows cannot
+it, and then answers nonsense. So two ragged rows are prefilled and extended by the runner over
+memory of their own and compared with the plain forward pass of the same weights. What such short rows cannot
 show (long chunks, rope that changes with the length) is refused from the configuration: `support`.
 """
 
@@ -50,7 +50,8 @@ def counted(module: torch.nn.Module, *args: Any, rst_batch: Any = None, **extra:
     if rst_batch is None:
         raise RuntimeError("arguments do not reach its attention layers")
     rst_batch.kv.calls[module.layer_idx].append(extra.get("sliding_window"))
-    return attention(module, *args, rst_batch=rst_batch, **extra)
+    extra["rst_batch"] = rst_batch
+    return attention(module, *args, **extra)
 
 
 AttentionInterface.register(COUNTED, counted)
@@ -59,18 +60,19 @@ AttentionInterface.register(COUNTED, counted)
 def probe(source: str, runner: TorchRunner) -> None:
     """Raise BadModel, naming the kind of model, unless the runner's logits are the plain ones.
 
-    The runner's own memory stays as it is.
+    Its memory stays as it is: the probe brings its own.
     """
-    model, verbosity = runner.model, hf_logging.get_verbosity()
+    model, memory, verbosity = runner.model, runner.kv, hf_logging.get_verbosity()
     hf_logging.set_verbosity_error()
     try:
-        fault = _fault(model, runner.vocab_size)
+        fault = _fault(runner)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # the model's own code runs here, on arguments it may not know
         lines = str(error).splitlines() or [""]
         fault = f"its forward pass fails here ({type(error).__name__}: {lines[0]})"
     finally:
+        runner.kv = memory
         model.set_attn_implementation(NAME)
         hf_logging.set_verbosity(verbosity)
     if fault:
@@ -98,9 +100,8 @@ def _fault(model: Any, vocab_size: int) -> str | None:
     return f"its logits differ from a plain forward pass by {off:.0%} of their spread"
 
 
-def _ours(model: Any, vocab_size: int, rows: list[list[int]]) -> tuple[list[Tensor], Calls]:
-    """Logits of every token of each row, in two passes of a runner, and how its layers attended."""
-    runner = TorchRunner(model, vocab_size, len(rows), max(LENGTHS))
+def _ours(runner: TorchRunner, rows: list[list[int]]) -> tuple[list[Tensor], Calls]:
+    """Logits of every token of each row, in two passes, and how its layers attended."""
     runner.kv = slabs = CountingSlabs(len(rows), max(LENGTHS))
     opened = [runner.open() for _ in rows]
     first = [Extend(r, ids[:n]) for r, ids, n in zip(opened, rows, PREFILL, strict=True)]

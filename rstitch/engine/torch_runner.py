@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from rstitch.engine import forward
 from rstitch.engine.attention import Batch, Span
 from rstitch.engine.compiled import CompiledStep
 from rstitch.engine.kv import KVSlabs
@@ -25,6 +26,7 @@ class TorchRunner:
         self.max_length = max_length
         self.kv = KVSlabs(max_rows, max_length)
         self.device = next(model.parameters()).device
+        self._forward = forward.choose(model)
         self._compiled = CompiledStep(model) if compile else None
 
     @torch.inference_mode()
@@ -49,25 +51,19 @@ class TorchRunner:
         spans = [Span(item.row, length[item.row], len(item.tokens)) for item in batch]
         self.kv.reserve(max(span.end for span in spans))
         flat = [token for item in batch for token in item.tokens]
-        out = self._forward(flat, Batch(self.kv, spans, self.device), logits)
+        out = self._pass(flat, Batch(self.kv, spans, self.device), logits)
         for span in spans:
             length[span.slot] = span.end
         return out
 
     @torch.inference_mode()
-    def _forward(self, flat: list[int], batch: Batch, logits: Literal["last", "all"]) -> Tensor:
+    def _pass(self, flat: list[int], batch: Batch, logits: Literal["last", "all"]) -> Tensor:
         keep: int | Tensor = 0 if logits == "all" else 1
         if logits == "last" and len(batch.spans) > 1:
             ends = [o + s.count - 1 for o, s in zip(batch.offsets, batch.spans, strict=True)]
             keep = torch.tensor(ends, device=self.device)
-        out: Tensor = self.model(
-            input_ids=torch.tensor([flat], device=self.device),
-            position_ids=batch.positions[None],
-            use_cache=False,
-            logits_to_keep=keep,
-            rst_batch=batch,
-        ).logits
-        return out[0]
+        ids = torch.tensor([flat], device=self.device)
+        return self._forward(ids, batch.positions[None], batch, keep)[0]
 
     def truncate(self, row: Row, n: int) -> None:
         if not 0 <= n <= self.kv.length[row]:

@@ -1,0 +1,85 @@
+"""Which tau the built-in pair runs at, fixed on dev problems before any test figure.
+
+    python -m benchmarks.tau [--quick] [--save]
+
+The largest tau that is not inferior to the LLM alone on dev: the lower end of the paired one-sided
+95 % interval of the accuracy difference lies above -1 point. Fresh dev seeds make the set larger.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import rstitch
+from benchmarks.common import finish, paired_difference, progress, say
+from rstitch.api import Answer, Stitch
+from rstitch.evals.grade import is_right
+from rstitch.pairs.recipe.problem import Problem
+from rstitch.pairs.recipe.splits import problems, spread
+from rstitch.policy import Policy, make
+
+TAUS = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05)
+BOUND = -1.0
+"""Points of accuracy that the lower end has to stay above."""
+MAX_TOKENS = 400
+
+
+def answers(stitch: Stitch, chosen: list[Problem], policy: Policy) -> list[Answer]:
+    return stitch.batch([p.question for p in chosen], policy=policy, max_tokens=MAX_TOKENS)
+
+
+def marks(chosen: list[Problem], given: list[Answer]) -> list[bool]:
+    return [is_right(a.text, p.answer) for p, a in zip(chosen, given, strict=True)]
+
+
+def row(tau: float, right: list[bool], alone: list[bool], given: list[Answer]) -> dict[str, Any]:
+    tokens = sum(a.usage.tokens for a in given)
+    difference, low = paired_difference(right, alone)
+    return {
+        "tau": tau,
+        "accuracy": 100 * sum(right) / len(right),
+        "difference_points": difference,
+        "lower_end": low,
+        "llm_share": sum(a.usage.llm_tokens for a in given) / tokens,
+        "discards": sum(a.usage.discards for a in given) / len(given),
+        "tokens": tokens / len(given),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few problems, wide intervals")
+    parser.add_argument("--save", action="store_true", help="keep under benchmarks/results/")
+    args = parser.parse_args()
+    if args.quick and args.save:
+        parser.error("--save keeps full runs only; leave out --quick")
+    seeds, taus = ((0,), TAUS[1::3]) if args.quick else ((0, 1, 2), TAUS)
+    dev = [p for seed in seeds for p in problems("dev", seed=seed)]
+    dev = spread(dev, 48) if args.quick else dev
+    with rstitch.load(max_rows=32) as stitch:
+        progress(f"LLM alone on {len(dev)} dev problems")
+        alone = marks(dev, answers(stitch, dev, make("llm")))
+        sweep = []
+        for tau in taus:
+            given = answers(stitch, dev, make("entropy", tau=tau))
+            sweep.append(row(tau, marks(dev, given), alone, given))
+            progress(f"{sweep[-1]}")
+    accuracy = 100 * sum(alone) / len(alone)
+    say(f"LLM alone: {accuracy:.2f} % of {len(dev)} dev problems")
+    say(f"{'tau':<6} {'right':>8} {'points':>7} {'lower end':>10} {'LLM':>6} {'discards':>9}")
+    for line in sweep:
+        say(
+            f"{line['tau']:<6} {line['accuracy']:6.2f} % {line['difference_points']:+7.2f}"
+            f" {line['lower_end']:+10.2f} {line['llm_share']:6.1%} {line['discards']:9.1f}"
+        )
+    good = [line["tau"] for line in sweep if line["lower_end"] > BOUND]
+    chosen = max(good) if good else None
+    say(f"fixed on dev: tau {chosen}")
+    details = {"problems": len(dev), "llm_accuracy": accuracy, "sweep": sweep, "tau": chosen}
+    best = max(line["lower_end"] for line in sweep)
+    finish("tau", best - BOUND, 0.0, details, args.save)
+
+
+if __name__ == "__main__":
+    main()
