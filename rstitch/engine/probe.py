@@ -1,9 +1,9 @@
 """Whether a model really runs right here: asked once at load, with three passes over a few tokens.
 
 transformers accepts our attention function for models that ignore it, or that keep a state outside
-it, and then answers nonsense. So two ragged rows are prefilled and extended by the runner over
-memory of their own and compared with the plain forward pass of the same weights. What such short rows cannot
-show (long chunks, rope that changes with the length) is refused from the configuration: `support`.
+it, and then answers nonsense. So two ragged rows are prefilled and extended by the runner, over
+memory of their own, and compared with the plain forward pass of the same weights. What such short
+rows cannot show (long chunks, rope that changes with the length) `support` refuses.
 """
 
 from __future__ import annotations
@@ -81,12 +81,11 @@ def probe(source: str, runner: TorchRunner) -> None:
 
 
 @torch.inference_mode()
-def _fault(model: Any, vocab_size: int) -> str | None:
-    rows = [
-        [(32 + 7 * i + 3 * row) % vocab_size for i in range(n)] for row, n in enumerate(LENGTHS)
-    ]
+def _fault(runner: TorchRunner) -> str | None:
+    model, words = runner.model, runner.vocab_size
+    rows = [[(32 + 7 * i + 3 * row) % words for i in range(n)] for row, n in enumerate(LENGTHS)]
     model.set_attn_implementation(COUNTED)
-    ours, calls = _ours(model, vocab_size, rows)
+    ours, calls = _ours(runner, rows)
     if fault := _miscalled(calls, model.config.get_text_config()):
         return fault
     model.set_attn_implementation("eager")
