@@ -67,7 +67,10 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "gemma3": ("Gemma3TextConfig", {"query_pre_attn_scalar": 5, **MIXED}),
     "mistral": ("MistralConfig", {"sliding_window": WINDOW}),
-    "gpt-oss": ("GptOssConfig", {"num_local_experts": 4, "num_experts_per_tok": 2, **MIXED}),
+    "gpt-oss": (
+        "GptOssConfig",
+        {"num_local_experts": 4, "num_experts_per_tok": 2, **rope("yarn", factor=8.0), **MIXED},
+    ),
     "mixtral": ("MixtralConfig", {"num_local_experts": 4, "num_experts_per_tok": 2}),
     "qwen3-moe": ("Qwen3MoeConfig", {"num_experts": 4, **EXPERTS}),
     "deepseek-v3": ("DeepseekV3Config", {**LATENT, **ROUTED, **EXPERTS}),
@@ -87,10 +90,15 @@ def directory(family: str) -> Path:
     """Made on first use; removed when the tests end."""
     root = Path(tempfile.mkdtemp(prefix="rstitch-family-"))
     atexit.register(shutil.rmtree, root, ignore_errors=True)
+    return save(family, root)
+
+
+def save(family: str, root: Path, **differs: Any) -> Path:
+    """A model and its tokenizer, in that directory."""
     words = tokenizer()
     words.save_pretrained(root)
     torch.manual_seed(7)
-    made = AutoModelForCausalLM.from_config(config(family, len(words)))
+    made = AutoModelForCausalLM.from_config(config(family, len(words), **differs))
     with torch.no_grad():  # norms of one and biases of zero hide what is done with them
         for name, weight in made.named_parameters():
             if weight.dim() == 1:
@@ -101,9 +109,9 @@ def directory(family: str) -> Path:
     return root
 
 
-def config(family: str, tokens: int) -> Any:
-    kind, differs = FAMILIES[family]
-    return getattr(transformers, kind)(**{**SMALL, "vocab_size": tokens, **differs})
+def config(family: str, tokens: int, **differs: Any) -> Any:
+    kind, own = FAMILIES[family]
+    return getattr(transformers, kind)(**{**SMALL, "vocab_size": tokens, **own, **differs})
 
 
 @lru_cache

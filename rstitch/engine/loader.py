@@ -67,9 +67,7 @@ def load_model(
         ),
     )
     _check_complete(source, model, info, len(tokenizer))
-    if not quantised.placement(settings, device):  # those are placed, and may refuse to be moved
-        model = model.to(device)
-    model = model.eval().requires_grad_(False)
+    model = quantised.settle(model, settings, device, dtype).eval().requires_grad_(False)
     transpose_linears(model)
     length = support.longest(text_settings)
     runner = TorchRunner(model, len(tokenizer), config.max_rows, length, config.compile)

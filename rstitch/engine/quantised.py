@@ -32,7 +32,12 @@ def check(source: str, settings: Any, device: torch.device) -> None:
     found = _config(settings)
     if found is None:
         return
-    name = str(found.get("quant_method") or "bitsandbytes")
+    name = _method(found)
+    if name is None:
+        raise BadModel(
+            f"{source} is quantised, but its config.json does not name its quant_method; "
+            "copy the directory again"
+        )
     missing = [library for library in LIBRARIES.get(name, ()) if find_spec(library) is None]
     if missing:
         packages = " ".join(library.replace("_", "-") for library in missing)
@@ -58,6 +63,15 @@ def placement(settings: Any, device: torch.device) -> dict[str, Any]:
     return {"device_map": {"": device}}
 
 
+def settle(model: Any, settings: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    """The model where it should run, in one dtype. Weights still quantised stay as they are."""
+    if _config(settings) is None:
+        return model.to(device)
+    if getattr(model, "is_quantized", False):
+        return model if placement(settings, device) else model.to(device)
+    return model.to(device, dtype)  # what was expanded at load may have a dtype of its own
+
+
 def _config(settings: Any) -> dict[str, Any] | None:
     found = getattr(settings, "quantization_config", None) or getattr(
         settings.get_text_config(), "quantization_config", None
@@ -65,6 +79,12 @@ def _config(settings: Any) -> dict[str, Any] | None:
     if found is None or isinstance(found, dict):
         return found
     return dict(found.to_dict())
+
+
+def _method(found: dict[str, Any]) -> str | None:
+    """Old bitsandbytes checkpoints do not name theirs."""
+    bits = found.get("load_in_8bit") or found.get("load_in_4bit")
+    return found.get("quant_method") or ("bitsandbytes" if bits else None)
 
 
 def _validate(found: dict[str, Any], device: torch.device) -> None:
