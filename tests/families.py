@@ -34,7 +34,10 @@ SMALL: dict[str, Any] = {
     "eos_token_id": None,
     "pad_token_id": None,
 }
-MIXED = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": WINDOW}
+MIXED: dict[str, Any] = {
+    "layer_types": ["sliding_attention", "full_attention"],
+    "sliding_window": WINDOW,
+}
 SCALED = {"rope_theta": 10_000.0, "original_max_position_embeddings": 16}
 FACTORS = {"short_factor": [1.0, 1.5, 2.0, 3.0], "long_factor": [2.0, 3.0, 4.0, 6.0]}
 LATENT = {"q_lora_rank": 16, "kv_lora_rank": 16, "v_head_dim": 6, "head_dim": 4}

@@ -118,6 +118,8 @@ def _guarded(what: str, source: str, load: Callable[[], Any]) -> Any:
     except SafetensorError as error:
         raise BadModel(f"the weights of {source} are damaged ({error}); copy them again") from error
     except Exception as error:  # many types of several libraries; none of our own code runs here
+        if isinstance(error, KeyError) and error.args == (NAME,):
+            raise BadModel(f"{source} {support.OWN_ATTENTION}: choose another model") from error
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [repr(error)]
         first = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
         if Path(source).is_dir():

@@ -14,6 +14,9 @@ KINDS = {"full_attention", "sliding_attention"}
 ALIBI = {"bloom", "mpt"}
 RECURRENT = {"rwkv", "xlstm"}
 """Kinds of model whose configuration lists no layers."""
+OWN_ATTENTION = (
+    "has an attention of its own; models that attend through transformers' interface are supported"
+)
 NO_LIMIT = 2048
 """Tokens per row where the configuration names no limit."""
 
