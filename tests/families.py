@@ -38,6 +38,15 @@ MIXED: dict[str, Any] = {
     "layer_types": ["sliding_attention", "full_attention"],
     "sliding_window": WINDOW,
 }
+SHARED: dict[str, Any] = {  # the last two layers attend to keys of earlier ones
+    "num_hidden_layers": 4,
+    "layer_types": MIXED["layer_types"] * 2,
+    "sliding_window": WINDOW,
+    "num_kv_shared_layers": 2,
+    "vocab_size_per_layer_input": 321,
+    "hidden_size_per_layer_input": 8,
+}
+ALTERNATING = {"laurel_rank": 4, "altup_num_inputs": 2, "activation_sparsity_pattern": [0.0] * 4}
 SCALED = {"rope_theta": 10_000.0, "original_max_position_embeddings": 16}
 FACTORS = {"short_factor": [1.0, 1.5, 2.0, 3.0], "long_factor": [2.0, 3.0, 4.0, 6.0]}
 LATENT = {"q_lora_rank": 16, "kv_lora_rank": 16, "v_head_dim": 6, "head_dim": 4}
@@ -69,6 +78,8 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         {"attn_logit_softcapping": 1.5, "query_pre_attn_scalar": 5, **MIXED},
     ),
     "gemma3": ("Gemma3TextConfig", {"query_pre_attn_scalar": 5, **MIXED}),
+    "gemma3n": ("Gemma3nTextConfig", {**SHARED, **ALTERNATING}),
+    "gemma4": ("Gemma4TextConfig", SHARED),
     "mistral": ("MistralConfig", {"sliding_window": WINDOW}),
     "gpt-oss": (
         "GptOssConfig",

@@ -1,4 +1,4 @@
-"""Whether a model really runs right here: asked once at load, with three passes over a few tokens.
+"""Whether a model really runs right here: asked once at load, with four passes over a few tokens.
 
 transformers accepts our attention function for models that ignore it, or that keep a state outside
 it, and then answers nonsense. So two ragged rows are prefilled and extended by the runner, over
@@ -9,8 +9,8 @@ rows cannot show (long chunks, rope that changes with the length) `support` refu
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -24,8 +24,13 @@ from rstitch.engine.torch_runner import TorchRunner
 from rstitch.errors import BadModel
 
 COUNTED = f"{NAME}-probe"
-PREFILL, LENGTHS = (7, 4), (10, 5)
-"""Per row: tokens fed first, and in the end."""
+PASSES: tuple[tuple[tuple[int, int], Literal["all", "last"]], ...] = (
+    ((5, 4), "all"),
+    ((2, 1), "last"),
+    ((3, 0), "last"),  # would be padded past the row's end, so that nothing is compiled for it
+)
+"""Tokens fed to each of two rows, and whose logits are asked for: models may skip the others."""
+LENGTHS = (10, 5)
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 0.01, torch.bfloat16: 0.05}
 """Largest deviation of a token's logits, relative to their spread. Right models are off by 2e-6,
 0.014 and 0.12 at most, wrong ones by 0.03 to 1.5 (the families of transformers, random)."""
@@ -99,27 +104,37 @@ def _fault(runner: TorchRunner) -> str | None:
     return f"its logits differ from a plain forward pass by {off:.0%} of their spread"
 
 
-def _ours(runner: TorchRunner, rows: list[list[int]]) -> tuple[list[Tensor], Calls]:
-    """Logits of every token of each row, in two passes, and how its layers attended."""
+def _spans() -> Iterator[list[tuple[int, int, int]]]:
+    """For each pass the rows that take part, with their first fed token and the end."""
+    done = [0] * len(LENGTHS)
+    for counts, _ in PASSES:
+        yield [(row, done[row], done[row] + n) for row, n in enumerate(counts) if n]
+        done = [a + n for a, n in zip(done, counts, strict=True)]
+
+
+def _ours(runner: TorchRunner, rows: list[list[int]]) -> tuple[Tensor, Calls]:
+    """Logits of the passes, (tokens, columns), and how the layers attended."""
     runner.kv = slabs = CountingSlabs(len(rows), max(LENGTHS))
-    opened = [runner.open() for _ in rows]
-    first = [Extend(r, ids[:n]) for r, ids, n in zip(opened, rows, PREFILL, strict=True)]
-    then = [Extend(r, ids[n:]) for r, ids, n in zip(opened, rows, PREFILL, strict=True)]
-    passes = [
-        runner.extend(fed, logits="all").split([len(item.tokens) for item in fed])
-        for fed in (first, then)
-    ]
-    return [torch.cat(parts) for parts in zip(*passes, strict=True)], slabs.calls
+    opened, got = [runner.open() for _ in rows], []
+    for spans, (_, logits) in zip(_spans(), PASSES, strict=True):
+        fed = [Extend(opened[row], rows[row][start:end]) for row, start, end in spans]
+        got.append(runner.extend(fed, logits=logits))
+    return torch.cat(got), slabs.calls
 
 
-def _plain(model: Any, rows: list[list[int]]) -> list[Tensor]:
+def _plain(model: Any, rows: list[list[int]]) -> Tensor:
     """The same by transformers alone, from one rectangle: causal rows do not see their padding."""
     padded = [ids + ids[-1:] * (max(LENGTHS) - len(ids)) for ids in rows]
     logits = model(input_ids=torch.tensor(padded, device=model.device), use_cache=False).logits
-    return [row[: len(ids)] for row, ids in zip(logits, rows, strict=True)]
+    picked = [
+        logits[row, start if wanted == "all" else end - 1 : end]
+        for spans, (_, wanted) in zip(_spans(), PASSES, strict=True)
+        for row, start, end in spans
+    ]
+    return torch.cat(picked)
 
 
-def _shaken(model: Any, precision: torch.dtype, run: Callable[[], list[Tensor]]) -> list[Tensor]:
+def _shaken(model: Any, precision: torch.dtype, run: Callable[[], Tensor]) -> Tensor:
     """What `run` returns while every embedding is off by one rounding error, up or down."""
 
     def shake(_: Any, __: Any, out: Tensor) -> Tensor:
@@ -134,25 +149,22 @@ def _shaken(model: Any, precision: torch.dtype, run: Callable[[], list[Tensor]])
 
 
 def _miscalled(calls: Calls, settings: Any) -> str | None:
-    """What is wrong with two passes, in each of which each layer should have attended once."""
+    """What is wrong with passes in each of which each layer should have attended once."""
     layers = settings.num_hidden_layers
     kinds = getattr(settings, "layer_types", None) or [None] * layers
     for layer, kind in enumerate(kinds):
         windows = calls.get(layer, [])
         if not windows:
             return f"layer {layer} of {layers} does not attend through transformers' interface"
-        if len(windows) != 2:
-            return f"layer {layer} attends {len(windows) / 2:g} times in a pass"
+        if len(windows) != len(PASSES):
+            return f"layer {layer} attends {len(windows) / len(PASSES):g} times in a pass"
         if kind and (windows[0] is None) == (kind == "sliding_attention"):
             return f"layer {layer} is of {kind}, yet its window is {windows[0]}"
     strange = sorted(set(calls) - set(range(layers)))
     return f"it attends in layer {strange[0]}, which is none of its {layers}" if strange else None
 
 
-def _off(got: list[Tensor], want: list[Tensor]) -> float:
+def _off(got: Tensor, want: Tensor) -> float:
     """Largest deviation of a token's logits, root mean square, relative to their spread."""
-    worst = 0.0
-    for a, b in zip(got, want, strict=True):
-        deviation = (a.double() - b.double()).pow(2).mean(-1).sqrt()
-        worst = max(worst, float((deviation / b.double().std(-1)).nan_to_num(torch.inf).max()))
-    return worst
+    deviation = (got.double() - want.double()).pow(2).mean(-1).sqrt()
+    return float((deviation / want.double().std(-1)).nan_to_num(torch.inf).max())

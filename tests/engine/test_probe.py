@@ -10,6 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from rstitch.engine.attention import NAME
+from rstitch.engine.forward import ModelForward
 from rstitch.engine.probe import probe
 from rstitch.engine.runner import Extend
 from rstitch.engine.torch_runner import TorchRunner
@@ -65,6 +66,31 @@ def test_a_runner_in_use_is_left_alone() -> None:
     assert runner.cached(row) == 3 and runner.kv.length == {row: 3}
     again = runner.open()
     assert torch.equal(runner.extend([Extend(again, [5, 6, 7])]), before)
+
+
+def test_nothing_is_compiled_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compiled(forward: Any, **_: Any) -> Callable[..., Any]:
+        return lambda **__: pytest.fail("the probe took a compiled step")
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    model = made(config("llama", WORDS)).model
+    probe("it", TorchRunner(model, WORDS, 4, 128, compile=True))
+
+
+def test_a_number_of_logits_that_cuts_queries_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gemma 4, told to keep one: its last layers get that query alone. It used to fail so in the
+    first prefill of a single row, and nowhere else."""
+
+    def told_a_number(own: ModelForward, ids: Any, positions: Any, batch: Any, keep: Any) -> Any:
+        return own.model(
+            input_ids=ids, position_ids=positions, use_cache=False,
+            logits_to_keep=keep, rst_batch=batch,
+        ).logits  # fmt: skip
+
+    runner = made(config("gemma4", WORDS))
+    probe("it", runner)
+    monkeypatch.setattr(ModelForward, "__call__", told_a_number)
+    assert "its forward pass fails here" in refused(runner)
 
 
 @pytest.mark.parametrize(
