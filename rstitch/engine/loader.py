@@ -44,7 +44,7 @@ def load_model(
     settings = _guarded(
         "config.json", source, lambda: AutoConfig.from_pretrained(source, **options)
     )
-    text_settings = settings.get_text_config()
+    text_settings = _guarded("config.json", source, settings.get_text_config)
     support.check(source, text_settings)
     quantised.check(source, settings, device)
     tokenizer = _guarded(

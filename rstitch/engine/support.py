@@ -23,7 +23,7 @@ NO_LIMIT = 2048
 
 def check(source: str, settings: Any) -> None:
     """Raise BadModel, naming the model and what it has, unless its text part may run."""
-    found = _layers(settings) or _bias(settings) or _rope(settings)
+    found = _shape(settings) or _layers(settings) or _bias(settings) or _rope(settings)
     if found:
         raise BadModel(f"{source} {found}: choose another model")
 
@@ -33,6 +33,12 @@ def longest(settings: Any) -> int:
     limit = int(getattr(settings, "max_position_embeddings", 0) or NO_LIMIT)
     pinned = [_pinned(part, settings) for part in _ropes(settings) if _type(part) == "longrope"]
     return min([limit, *(n for n in pinned if n)])
+
+
+def _shape(settings: Any) -> str | None:
+    if getattr(settings, "is_encoder_decoder", False):
+        return "is an encoder with a decoder; decoders alone are supported"
+    return None
 
 
 def _layers(settings: Any) -> str | None:

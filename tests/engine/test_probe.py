@@ -58,6 +58,11 @@ def test_experts_that_half_precision_chooses_otherwise(seed: int) -> None:
     probe("it", runner)
 
 
+def test_a_model_that_takes_views_of_what_it_attended() -> None:
+    """AFMoE: an output that is only transposed used to fail in passes of one row."""
+    probe("it", made(small("afmoe", num_local_experts=4, num_experts_per_tok=2)))
+
+
 def test_a_runner_in_use_is_left_alone() -> None:
     runner = made(config("gemma3", WORDS))
     row = runner.open()

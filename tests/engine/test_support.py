@@ -20,6 +20,7 @@ from rstitch.engine.torch_runner import TorchRunner
 from rstitch.errors import BadModel
 from tests.families import FACTORS, SMALL, config, plain_logits, save
 
+OTHER = "choose another model"
 LAYERS = "layers; full and sliding attention are supported: choose another model"
 ALIBI = (
     "uses ALiBi position biases; rotary or learned positions are supported: choose another model"
@@ -28,6 +29,7 @@ ROW = "rope, which depends on the row; static rope is needed: choose another mod
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "llama4": ({}, f"has chunked_attention {LAYERS}"),
     "llama4_text": ({}, f"has chunked_attention {LAYERS}"),
+    "bart": ({}, f"is an encoder with a decoder; decoders alone are supported: {OTHER}"),
     "bloom": ({}, ALIBI),
     "mpt": ({}, ALIBI),
     "falcon": ({"alibi": True}, ALIBI),
