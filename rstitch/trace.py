@@ -144,5 +144,8 @@ def _proposal(record: dict[str, Any]) -> Proposal:
         **{key: float(record[key]) for key in ("entropy", "logprob")},
         "signals": {name: float(value) for name, value in record["signals"].items()},
         "top_logprobs": tuple((i, p) for i, p in record["top_logprobs"]),
+        "span": tuple(float(value) for value in record.get("span", ())),
+        "back": int(record.get("back", 0)),
+        "taken_back": bool(record.get("taken_back", False)),
     }
     return Proposal(**{**record, **changed})
