@@ -19,10 +19,12 @@ from jinja2 import TemplateError
 from rstitch.config import EngineConfig
 from rstitch.engine.engine import InProcessEngine
 from rstitch.engine.loader import LoadedModel, check_vocabularies, load_model
+from rstitch.engine.marks import Marks
 from rstitch.engine.request import Request
 from rstitch.errors import BadRequest
 from rstitch.pairs import preset
 from rstitch.policy import Policy, make
+from rstitch.policy import load as load_policy
 from rstitch.text import Reasoned, split_reasoning
 from rstitch.trace import Trace
 from rstitch.types import Event, Failed, Finished, Proposal, Sampling, Side, Token, Usage
@@ -69,7 +71,9 @@ class Stitch:
         eos = frozenset().union(*(model.eos_token_ids for model in models.values()))
         self.tokenizer = models[max(models)].tokenizer
         runners = {side: model.runner for side, model in models.items()}
-        self.engine = InProcessEngine(runners, eos, config, _Decoder(self.tokenizer))
+        self.engine = InProcessEngine(
+            runners, eos, config, _Decoder(self.tokenizer), marks=_marks(models)
+        )
         self._inboxes: dict[str, deque[Event]] = {}
         self._pumping = threading.Lock()
 
@@ -118,9 +122,10 @@ class Stitch:
     ) -> Stream:
         """Iterate over the pieces of an answer as they are written; closing it early cancels it.
 
-        tau: entropy threshold, the pair's own by default; or a policy, by object or by the name
-        of one without parameters. raw: the prompt is plain text, no chat template. meta goes into
-        the trace. Raises BadRequest for what can never be served.
+        tau: entropy threshold, the pair's own by default; or a policy, by object, by the name of
+        one without required parameters, or as path.py:Class, whose code is then run. raw: the
+        prompt is plain text, no chat template. meta goes into the trace. Raises BadRequest for what
+        can never be served.
         """
         return Stream(
             self, prompt, tau=tau, policy=policy, sampling=sampling, max_tokens=max_tokens,
@@ -145,7 +150,7 @@ class Stitch:
             raise BadRequest(f"give tau ({tau}) or policy ({name}), not both")
         if policy is None:
             return make("entropy", tau=self.tau if tau is None else tau)
-        return make(policy) if isinstance(policy, str) else policy
+        return load_policy(policy) if isinstance(policy, str) else policy
 
     def _open(self, request: Request) -> str:
         with self._pumping:
@@ -283,6 +288,16 @@ class _Decoder:
             ids, skip_special_tokens=skip_special_tokens, clean_up_tokenization_spaces=False
         )
         return text
+
+
+def _marks(models: dict[Side, LoadedModel]) -> Marks:
+    """What policies may know about tokens: the marks of thoughts, and where steps end."""
+    think: dict[Side, tuple[int, int]] = {}
+    for side, model in models.items():
+        ids = model.tokenizer.get_vocab()
+        if "<think>" in ids and "</think>" in ids:
+            think[side] = ids["<think>"], ids["</think>"]
+    return Marks(think, {side: _Decoder(model.tokenizer) for side, model in models.items()})
 
 
 def _stops(stop: str | Sequence[str]) -> tuple[str, ...]:

@@ -27,6 +27,11 @@ from tests.pair import QUESTION, TAU, stitch
 PARAMETERS: dict[str, dict[str, float]] = {
     "entropy": {"tau": TAU},
     "confidence": {"threshold": 0.1},
+    "margin": {"bound": 0.05},
+    "window": {"tau": TAU, "window": 4},
+    "hysteresis": {"tau_out": TAU, "tau_back": TAU - 0.1, "min_slm": 1, "min_llm": 2},
+    "phase": {"tau_think": TAU, "tau_answer": TAU - 0.1},
+    "rewind": {"tau": TAU, "epsilon": 0.001},
     "slm": {},
     "llm": {},
     "random": {"p": 0.3, "q": 0.4},

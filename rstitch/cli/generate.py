@@ -28,9 +28,7 @@ def generate(
     slm: options.Slm = None,
     llm: options.Llm = None,
     tau: options.Tau = None,
-    policy: Annotated[
-        str | None, typer.Option(help="entropy, confidence, random, slm or llm.")
-    ] = None,
+    policy: options.Rule = None,
     param: Annotated[
         list[str] | None, typer.Option(help="A parameter of the policy, name=number.")
     ] = None,

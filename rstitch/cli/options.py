@@ -24,6 +24,13 @@ Tau = Annotated[
     str | None,
     typer.Option(help="Entropy threshold, 0 to 1; the pair's own if left out.", metavar="FLOAT"),
 ]
+Rule = Annotated[
+    str | None,
+    typer.Option(
+        help="entropy, confidence, margin, window, hysteresis, phase, rewind, random, slm, llm, an "
+        "installed one, or path.py:Class.",
+    ),
+]
 Threads = Annotated[int | None, typer.Option(help="CPU threads of both models.")]
 Compile = Annotated[bool, typer.Option("--compile", help="Compile the steps first (slow start).")]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
@@ -45,8 +52,8 @@ def number(name: str, text: str | None) -> float | None:
 
 
 def policy_of(name: str | None, params: list[str]) -> Policy | None:
-    """`--policy random --param p=0.1 --param q=0.4` as a policy object."""
-    from rstitch.policy import make
+    """`--policy random --param p=0.1 --param q=0.4` as a policy object; runs a file so named."""
+    from rstitch.policy import load
 
     if name is None:
         if params:
@@ -57,8 +64,9 @@ def policy_of(name: str | None, params: list[str]) -> Policy | None:
         key, equals, value = param.partition("=")
         if not equals:
             raise BadRequest(f"--param is {param!r}; write it as name=number")
-        given[key] = number(f"--param {key}", value)
-    return make(name, **given)
+        whole = value.strip().lstrip("+-").isdecimal()
+        given[key] = int(value) if whole else number(f"--param {key}", value)
+    return load(name, **given)
 
 
 def open_pair(

@@ -13,7 +13,7 @@ from torch import Tensor
 from rstitch import sampling
 from rstitch.errors import BadRequest
 from rstitch.policy import REGISTRY, Policy, make
-from rstitch.policy.base import Decision, Signals
+from rstitch.policy.base import Signals
 from rstitch.types import Side
 
 SLM, LLM = Side.SLM, Side.LLM
@@ -21,6 +21,11 @@ SLM, LLM = Side.SLM, Side.LLM
 PARAMETERS: dict[str, dict[str, float]] = {
     "entropy": {"tau": 0.3},
     "confidence": {"threshold": 0.6},
+    "margin": {"bound": 0.4},
+    "window": {"tau": 0.3, "window": 4},
+    "hysteresis": {"tau_out": 0.5, "tau_back": 0.2, "min_slm": 2, "min_llm": 3},
+    "phase": {"tau_think": 0.6, "tau_answer": 0.2},
+    "rewind": {"tau": 0.3, "epsilon": 0.05},
     "slm": {},
     "llm": {},
     "random": {"p": 0.3, "q": 0.6},
@@ -33,18 +38,31 @@ def signals(
     entropy: list[float] | float = 0.0,
     max_prob: list[float] | float = 0.5,
     coin: list[float] | float = 0.5,
+    **others: list[float] | float,
 ) -> Signals:
     sides = side if isinstance(side, list) else [side]
-    columns = [c if isinstance(c, list) else [c] for c in (entropy, max_prob, coin)]
-    rows = max(len(sides), *map(len, columns))
+    given = {"entropy": entropy, "max_prob": max_prob, "coin": coin, **others}
+    columns = {name: c if isinstance(c, list) else [c] for name, c in given.items()}
+    rows = max(len(sides), *map(len, columns.values()))
     return Signals(
         torch.tensor(sides).expand(rows).clone(),
-        *(torch.tensor(c, dtype=torch.float32).expand(rows).clone() for c in columns),
+        **{
+            name: torch.tensor(c, dtype=torch.float32).expand(rows).clone()
+            for name, c in columns.items()
+        },
     )
 
 
 def states(policy: Policy, rows: int) -> Tensor:
     return torch.tensor([policy.initial_state()] * rows, dtype=torch.float32).view(rows, -1)
+
+
+def memories(policy: Policy, rows: int) -> Tensor:
+    """States as they are after a few random steps, different in every row."""
+    state = states(policy, rows)
+    for seed in range(1, 8):
+        state = policy.decide(many_rows(rows, seed), state).state
+    return state
 
 
 def decide(policy: Policy, given: Signals) -> list[tuple[Side, bool]]:
@@ -215,14 +233,19 @@ def test_random_reproduces_share_and_run_length() -> None:
 # -- laws of every policy -------------------------------------------------------------------------
 
 
+NAMES = ("side", "entropy", "max_prob", "coin", "margin", "phase", "boundary")
+"""Signals that are one number per row and that a built-in policy may read."""
+
+
 def many_rows(n: int, seed: int = 0) -> Signals:
     generator = torch.Generator().manual_seed(seed)
-    numbers = torch.rand(3, n, generator=generator)
-    return Signals(torch.randint(0, 2, (n,), generator=generator), *numbers)
+    numbers = torch.rand(len(NAMES) - 1, n, generator=generator)
+    side = torch.randint(0, 2, (n,), generator=generator)
+    return Signals(side, **dict(zip(NAMES[1:], numbers, strict=True)))
 
 
-def rows(part: Signals | Decision, at: slice) -> Any:
-    return type(part)(*(getattr(part, name)[at] for name in part.__slots__))
+def rows(part: Signals, at: slice) -> Signals:
+    return Signals(**{name: getattr(part, name)[at] for name in NAMES})
 
 
 @pytest.mark.parametrize("name", REGISTRY)
@@ -230,8 +253,9 @@ def test_decisions_are_row_wise_and_pure(name: str) -> None:
     """All rows at once, one by one and twice: the same, with no change of what went in."""
     policy = make(name, **PARAMETERS[name])
     given = many_rows(200)
-    state = states(policy, 200)
-    before = [t.clone() for t in (given.side, given.entropy, given.max_prob, given.coin, state)]
+    state = memories(policy, 200)
+    went_in = [*(getattr(given, name) for name in NAMES), state]
+    before = [tensor.clone() for tensor in went_in]
     together = policy.decide(given, state)
     again = policy.decide(given, state)
     for i in range(200):
@@ -240,8 +264,7 @@ def test_decisions_are_row_wise_and_pure(name: str) -> None:
             mine, batched = getattr(alone, column)[0], getattr(together, column)[i]
             assert torch.equal(mine, batched), f"row {i}: {column} {mine}, in a batch {batched}"
             assert torch.equal(batched, getattr(again, column)[i])
-    after = (given.side, given.entropy, given.max_prob, given.coin, state)
-    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(before, went_in, strict=True))
 
 
 @pytest.mark.parametrize("name", REGISTRY)
@@ -269,8 +292,7 @@ def test_only_declared_signals_are_read(name: str) -> None:
     policy = make(name, **PARAMETERS[name])
     given = many_rows(200)
     known = {"side", "entropy", *policy.reads}
-    blank = {n: torch.full_like(given.entropy, math.nan) for n in ("max_prob", "coin")}
-    seen = Signals(**{n: getattr(given, n) if n in known else blank[n] for n in given.__slots__})
+    seen = Signals(**{n: getattr(given, n) for n in NAMES if n in known})
     full, partial = (policy.decide(s, states(policy, 200)) for s in (given, seen))
     assert torch.equal(full.next_side, partial.next_side)
     assert torch.equal(full.keep, partial.keep)
