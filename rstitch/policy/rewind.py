@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
+
 from rstitch.errors import BadRequest
 from rstitch.policy.base import is_number
 from rstitch.policy.entropy import EntropyThreshold
@@ -33,5 +35,6 @@ class Rewind(EntropyThreshold):
             raise BadRequest(f"epsilon is {self.epsilon!r}; it must be a probability, 0 to 1")
 
     def confirm(self, scores: Sequence[float]) -> int:
-        bound = math.log(self.epsilon) if self.epsilon else -math.inf
+        exact = math.log(self.epsilon) if self.epsilon else -math.inf
+        bound = float(torch.tensor(exact, dtype=torch.float32))  # as scores are
         return next((i for i, score in enumerate(scores) if score < bound), len(scores))
