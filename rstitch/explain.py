@@ -13,7 +13,7 @@ import torch
 from rstitch.errors import BadRequest, BadTrace
 from rstitch.policy import make
 from rstitch.policy.base import Policy, Signals
-from rstitch.policy.find import build, is_known
+from rstitch.policy.registry import build, is_known
 from rstitch.trace import Trace
 from rstitch.types import Proposal, Side
 

@@ -26,7 +26,7 @@ def explain(
 
     from rstitch import explain as checker
     from rstitch import trace as traces
-    from rstitch.policy.find import from_file
+    from rstitch.policy.registry import from_file
     from rstitch.report import colour
 
     given = None if policy is None else from_file(policy)

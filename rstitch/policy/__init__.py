@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rstitch.policy.base import Policy
-from rstitch.policy.find import REGISTRY, build, find, from_file, is_file
+from rstitch.policy.registry import REGISTRY, build, find, from_file, is_file
 
 
 def make(name: str, **params: Any) -> Policy:

@@ -144,6 +144,138 @@ def test_random(
     assert decide(policy, signals(LLM, coin=coin)) == [on_llm]
 
 
+@pytest.mark.parametrize(
+    ("bound", "gap", "on_slm", "on_llm"),
+    [
+        (0.4, 0.9, STAY_SLM, LEAVE_LLM),
+        (0.4, 0.39, LEAVE_SLM, STAY_LLM),
+        (0.5, 0.5, STAY_SLM, LEAVE_LLM),  # below leaves, at and above returns
+        (0, 0.0, STAY_SLM, LEAVE_LLM),  # never left
+        (1, 0.999, LEAVE_SLM, STAY_LLM),
+        (1, 1.0, STAY_SLM, LEAVE_LLM),
+    ],
+)
+def test_margin(
+    bound: float, gap: float, on_slm: tuple[Side, bool], on_llm: tuple[Side, bool]
+) -> None:
+    policy = make("margin", bound=bound)
+    assert decide(policy, signals(SLM, margin=gap)) == [on_slm]
+    assert decide(policy, signals(LLM, margin=gap)) == [on_llm]
+
+
+@pytest.mark.parametrize(
+    ("phase", "entropy", "on_slm", "on_llm"),
+    [
+        (1, 0.5, STAY_SLM, LEAVE_LLM),  # in a thought, up to 0.6
+        (1, 0.61, LEAVE_SLM, STAY_LLM),
+        (0, 0.5, LEAVE_SLM, STAY_LLM),  # in the answer, up to 0.2
+        (0, 0.19, STAY_SLM, LEAVE_LLM),
+    ],
+)
+def test_phase(
+    phase: float, entropy: float, on_slm: tuple[Side, bool], on_llm: tuple[Side, bool]
+) -> None:
+    policy = make("phase", tau_think=0.6, tau_answer=0.2)
+    assert decide(policy, signals(SLM, entropy, phase=phase)) == [on_slm]
+    assert decide(policy, signals(LLM, entropy, phase=phase)) == [on_llm]
+
+
+def walk(policy: Policy, *proposals: tuple[Side, float]) -> list[tuple[Side, bool]]:
+    """(next side, kept) of each (side, entropy) in turn; whose turn it is must agree."""
+    state, said, turn = states(policy, 1), [], policy.start()
+    for side, entropy in proposals:
+        assert side is turn, f"after {said} it is the {turn.name}'s turn"
+        decision = policy.decide(signals(side, entropy), state)
+        state, turn = decision.state, Side(int(decision.next_side))
+        said.append((turn, bool(decision.keep)))
+    return said
+
+
+def test_window_by_hand() -> None:
+    """tau 0.5 over three proposals: means 0.3, 0.45, 0.4, then 0.57 leaves although the one before
+    it was above tau alone. The LLM goes by its own entropy and adds nothing to the ring: back on
+    the SLM, (0.3 + 1.0 + 0.1) / 3 stays, (1.0 + 0.1 + 0.9) / 3 leaves."""
+    policy = make("window", tau=0.5, window=3)
+    assert walk(
+        policy,
+        (SLM, 0.3), (SLM, 0.6), (SLM, 0.3), (SLM, 1.0),
+        (LLM, 0.6), (LLM, 0.5),
+        (SLM, 0.1), (SLM, 0.9),
+    ) == [
+        STAY_SLM, STAY_SLM, STAY_SLM, LEAVE_SLM,
+        STAY_LLM, LEAVE_LLM,
+        STAY_SLM, LEAVE_SLM,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("tau", "said"), [(0.0, LEAVE_SLM), (0.95, STAY_SLM)])
+def test_window_always_and_never(tau: float, said: tuple[Side, bool]) -> None:
+    assert walk(make("window", tau=tau), (SLM, 0.9)) == [said]
+
+
+def test_a_window_of_one_is_the_entropy_rule() -> None:
+    given = many_rows(300)
+    one, plain = make("window", tau=0.4, window=1), make("entropy", tau=0.4)
+    assert decide(one, given) == decide(plain, given)
+
+
+def test_hysteresis_by_hand() -> None:
+    """Out above 0.6 after two kept SLM tokens, back at or below 0.2 after two LLM tokens."""
+    policy = make("hysteresis", tau_out=0.6, tau_back=0.2, min_slm=2, min_llm=2)
+    assert walk(
+        policy,
+        (SLM, 0.9), (SLM, 0.9), (SLM, 0.6), (SLM, 0.7),  # kept, kept, not above, out
+        (LLM, 0.1), (LLM, 0.21), (LLM, 0.2),  # too early, not at, back
+        (SLM, 0.9), (SLM, 0.9), (SLM, 0.9),  # a stay of its own again
+    ) == [
+        STAY_SLM, STAY_SLM, STAY_SLM, LEAVE_SLM,
+        STAY_LLM, STAY_LLM, LEAVE_LLM,
+        STAY_SLM, STAY_SLM, LEAVE_SLM,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("tau_out", "tau_back", "start", "sides"),
+    [
+        (1.0, 0.2, SLM, (SLM,)),
+        (-1, -1, LLM, (LLM,)),
+        (-1, 0.2, SLM, (SLM, LLM)),
+        (0.5, -1, SLM, (SLM, LLM)),  # once out, never back
+    ],
+)
+def test_ends_of_hysteresis(
+    tau_out: float, tau_back: float, start: Side, sides: tuple[Side, ...]
+) -> None:
+    policy = make("hysteresis", tau_out=tau_out, tau_back=tau_back, min_slm=5)
+    assert (policy.start(), policy.sides()) == (start, sides)
+
+
+@pytest.mark.parametrize(
+    ("think", "answer", "sides"),
+    [(1, 1.5, (SLM,)), (-1, -2, (LLM,)), (1, -1, (SLM, LLM)), (0.3, 1, (SLM, LLM))],
+)
+def test_ends_of_phase(think: float, answer: float, sides: tuple[Side, ...]) -> None:
+    policy = make("phase", tau_think=think, tau_answer=answer)
+    assert (policy.start(), policy.sides()) == (sides[0], sides)
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "probabilities", "stay"),
+    [
+        (0.1, [0.5, 0.2, 0.1], 3),  # at epsilon it stays
+        (0.1, [0.5, 0.09, 0.9], 1),  # the first below it, and all after
+        (0.1, [0.01], 0),
+        (0.1, [0.0], 0),
+        (0.0, [0.0, 0.0], 2),  # never
+        (1.0, [1.0, 0.999999], 1),  # whatever is not certain
+        (0.1, [], 0),
+    ],
+)
+def test_rewind(epsilon: float, probabilities: list[float], stay: int) -> None:
+    scores = torch.tensor(probabilities).log().tolist()
+    assert make("rewind", tau=0.3, epsilon=epsilon).confirm(scores) == stay
+
+
 @pytest.mark.parametrize(("name", "side"), [("slm", SLM), ("llm", LLM)])
 def test_alone_keeps_everything_and_stays(name: str, side: Side) -> None:
     policy = make(name)
@@ -330,6 +462,11 @@ def test_an_unknown_policy_is_refused_with_the_known_names() -> None:
         ("entropy", {}, "needs a value for 'tau'"),
         ("random", {"p": 0.1}, "needs a value for 'q'"),
         ("confidence", {"tau": 0.1}, "no parameter 'tau'; it takes threshold"),
+        ("window", {}, "needs a value for 'tau'; it takes tau, window"),
+        ("hysteresis", {"tau_out": 0.1}, "needs a value for 'tau_back'"),
+        ("phase", {"tau_think": 0.1}, "needs a value for 'tau_answer'"),
+        ("rewind", {"epsilon": 0.1}, "needs a value for 'tau'; it takes tau, epsilon"),
+        ("margin", {}, "needs a value for 'bound'"),
     ],
 )
 def test_parameters_are_refused_by_name(name: str, params: dict[str, Any], message: str) -> None:
@@ -344,6 +481,15 @@ def test_parameters_are_refused_by_name(name: str, params: dict[str, Any], messa
         *[("confidence", "threshold", v) for v in (math.nan, -0.1, 1.1, "0.5", None, False)],
         *[("random", "p", v) for v in (math.nan, -0.1, 1.1, "0.5", None)],
         *[("random", "q", v) for v in (math.nan, -1e-9, 2, True)],
+        *[("margin", "bound", v) for v in (math.nan, -0.1, 1.1, "0.5", None)],
+        *[("window", "tau", v) for v in (math.nan, "0.5")],
+        *[("window", "window", v) for v in (0, -1, 2.5, math.inf, math.nan, "3", True, 2000)],
+        *[("hysteresis", p, v) for p in ("tau_out", "tau_back") for v in (math.nan, "1", None)],
+        *[("hysteresis", "min_slm", v) for v in (-1, 0.5, "1", 10**7)],
+        *[("hysteresis", "min_llm", v) for v in (0, 1.5, None)],
+        *[("phase", p, v) for p in ("tau_think", "tau_answer") for v in (math.nan, "1", True)],
+        *[("rewind", "tau", v) for v in (math.nan, "1")],
+        *[("rewind", "epsilon", v) for v in (math.nan, -0.1, 1.1, "0.1", None)],
     ],
 )
 def test_values_that_are_no_numbers_are_refused(name: str, parameter: str, value: object) -> None:

@@ -133,8 +133,16 @@ def _checked(found: Any, name: str, origin: str) -> type[Policy]:
         raise BadRequest(f"policy {name!r}: {origin} does not define decide()")
     if not dataclasses.is_dataclass(found):
         raise BadRequest(f"policy {name!r}: {origin} lacks the line @dataclass(frozen=True)")
-    found.name = name
-    return found
+    return _named(found, name)
+
+
+@lru_cache(maxsize=256)
+def _named(found: type[Policy], name: str) -> type[Policy]:
+    """A class of its own, so that one class found under two names keeps both."""
+    if found.__dict__.get("name") == name:
+        return found
+    body = {"name": name, "__slots__": (), "__module__": found.__module__, "__doc__": found.__doc__}
+    return type(found.__name__, (found,), body)
 
 
 def _line(error: Exception) -> str:
