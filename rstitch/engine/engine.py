@@ -24,7 +24,7 @@ from rstitch.engine.request import Request
 from rstitch.engine.runner import Extend, Runner
 from rstitch.engine.scheduler import Scheduler
 from rstitch.engine.sequence import Sequence
-from rstitch.engine.span import Span, first_wanted
+from rstitch.engine.span import SCORED, Span, first_wanted
 from rstitch.errors import BadRequest
 from rstitch.policy.base import Policy
 from rstitch.text import TextStream, Tokenizer
@@ -189,7 +189,7 @@ class InProcessEngine:
             if have > need:  # a distribution that was read before: feed its token anew
                 have = need
                 runner.truncate(row, have)
-            tokens = sequence.unseen(side, have, budget)
+            tokens = sequence.unseen(side, have, min(budget, need - have + SCORED))
             sequence.read(side, have, len(tokens))
             budget -= len(tokens)
             taken.append(sequence)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from rstitch.engine.runner import Runner
     from rstitch.engine.sequence import Sequence
 
+SCORED = 256
+"""Tokens of one row scored in one pass; their logits are held at once, V numbers each."""
+
 
 @dataclass(slots=True)
 class Span:

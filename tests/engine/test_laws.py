@@ -257,14 +257,21 @@ def test_rewinding_with_epsilon_0_is_the_entropy_rule() -> None:
         assert_same_answers(run(engine(), net), run(engine(), requests), requests)
 
 
-@pytest.mark.parametrize("name", ["rewind", "window"])
-@pytest.mark.parametrize(("tau", "side"), [(1.0, SLM), (3, SLM), (-1e-9, LLM)])
-def test_the_ends_of_other_rules_are_one_side_alone(name: str, tau: float, side: Side) -> None:
+def ends() -> list[tuple[Policy, Side]]:
+    taus = ((1.0, SLM), (3.0, SLM), (-1e-9, LLM))
+    one = [(make(name, tau=tau), side) for name in ("rewind", "window") for tau, side in taus]
+    two = [(make("phase", tau_think=tau, tau_answer=tau), side) for tau, side in taus]
+    stay = [(make("hysteresis", tau_out=t, tau_back=t, min_slm=3), side) for t, side in taus]
+    return [*one, *two, *stay]
+
+
+@pytest.mark.parametrize(("policy", "side"), ends(), ids=str)
+def test_the_ends_of_other_rules_are_one_side_alone(policy: Policy, side: Side) -> None:
     """Without the other side's prompt: it cannot have run."""
     alone = [
         replace(r := ask(make(side.label), n), prompts={side: r.prompts[side]}) for n in (0, 1)
     ]
-    other = [replace(request, policy=make(name, tau=tau)) for request in alone]
+    other = [replace(request, policy=policy) for request in alone]
     assert_same_answers(run(engine(), other), run(engine(), alone), alone)
 
 

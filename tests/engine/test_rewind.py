@@ -191,6 +191,17 @@ def test_chunks_change_nothing(budget: int) -> None:
     assert answer.proposals[5].back == 3
 
 
+def test_no_pass_holds_more_distributions_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A span of nine at three a pass; the prompt before it is not counted."""
+    monkeypatch.setattr("rstitch.engine.engine.SCORED", 3)
+    two = scripted(says(*[sure(9)] * 9, unsure(3), then=sure(EOS)), says(then=sure(9)))
+    (answer,) = run(two, [ask()])
+    assert answer.tokens == [*[9] * 10, EOS]
+    assert two.runners[LLM].wanted == [[3], [3], [3], [1]]
+    assert [len(row) for (row,) in two.runners[LLM].calls] == [5, 3, 3, 1]
+    assert next(p for p in answer.proposals if p.span).span == (0.0,) * 9
+
+
 @pytest.mark.parametrize("budget", [1, 7])
 def test_chunks_of_many_rows_change_nothing(budget: int) -> None:
     requests = [
