@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence as Many
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -34,7 +35,11 @@ def compute(
     marks: Marks | None,
 ) -> Signals:
     """Signals of rows of log-probabilities (rows, V), whose largest are `best`."""
-    device, found = logp.device, dict[str, Tensor]()
+    plain = Signals(torch.full((len(rows),), int(side), device=logp.device), sampling.entropy(logp))
+    if not reads:
+        return plain
+    device = logp.device
+    found: dict[str, Tensor] = {}
     if "max_prob" in reads:
         found["max_prob"] = best.exp()
     if "coin" in reads:
@@ -46,12 +51,11 @@ def compute(
         found["phase"] = _flags(rows, "phase", marks, Marks.thinking, device)
     if "boundary" in reads:
         found["boundary"] = _flags(rows, "boundary", marks, Marks.begins_step, device)
-    signals = Signals(_side(rows, side, device), sampling.entropy(logp), **found)
+    signals = replace(plain, **found)
     if "score" not in reads:
         return signals
     assert hidden is not None
-    found["score"] = _scores(hidden, signals, rows)
-    return Signals(signals.side, signals.entropy, **found)
+    return replace(signals, score=_scores(hidden, signals, rows))
 
 
 def columns(signals: Signals, reads: set[str]) -> dict[str, Tensor]:
@@ -64,10 +68,6 @@ def columns(signals: Signals, reads: set[str]) -> dict[str, Tensor]:
         else:
             found[name] = value
     return found
-
-
-def _side(rows: Many[Sequence], side: Side, device: torch.device) -> Tensor:
-    return torch.full((len(rows),), int(side), device=device)
 
 
 def _top(logp: Tensor, rows: Many[Sequence], reads: set[str]) -> dict[str, Tensor]:
