@@ -61,6 +61,8 @@ def compute(
 def columns(signals: Signals, reads: set[str]) -> dict[str, Tensor]:
     """Everything that may be recorded, by the names of `Policy.recorded`: tensors (rows,)."""
     found: dict[str, Tensor] = {}
+    if not reads:
+        return found
     for name in sorted(reads - {"span"}):
         value: Tensor = getattr(signals, name)
         if name == "top_probs":
