@@ -21,11 +21,13 @@ from rstitch.defaults import Defaults, from_generation
 from rstitch.engine import vocabulary
 from rstitch.engine.engine import InProcessEngine
 from rstitch.engine.loader import LoadedModel, ModelFiles, check_machine, load_weights
+from rstitch.engine.marks import Marks
 from rstitch.engine.request import Request
 from rstitch.errors import BadRequest
 from rstitch.pairs import PAPER_TAU, Preset, SidePreset, preset
 from rstitch.pairs.check import before_loading, read_pair, suffixes_of
 from rstitch.policy import Policy, make
+from rstitch.policy import load as load_policy
 from rstitch.prompts import Prompt
 from rstitch.text import Reasoned, split_reasoning
 from rstitch.trace import Trace
@@ -85,6 +87,7 @@ class Stitch:
             config,
             {side: _Decoder(models.get(side, models[max(models)]).tokenizer) for side in Side},
             translation=vocabulary.translation(slm, llm),
+            marks=_marks(models),
         )
         self._inboxes: dict[str, deque[Event]] = {}
         self._pumping = threading.Lock()
@@ -138,10 +141,10 @@ class Stitch:
     ) -> Stream:
         """Iterate over the pieces of an answer as they are written; closing it early cancels it.
 
-        tau: entropy threshold (or "0.24nats"), the pair's own by default; or a policy, by object or
-        by the name of one without parameters. sampling: the pair's own by default. raw: the prompt
-        is plain text, no chat template and no suffix. meta goes into the trace. Raises BadRequest
-        for what can never be served.
+        tau: entropy threshold (or "0.24nats"), the pair's own by default; or a policy, by object,
+        by the name of one without required parameters, or as path.py:Class, whose code is then run.
+        sampling: the pair's own by default. raw: the prompt is plain text, no chat template and no
+        suffix. meta goes into the trace. Raises BadRequest for what can never be served.
         """
         return Stream(
             self, prompt, tau=tau, policy=policy, sampling=sampling, max_tokens=max_tokens,
@@ -174,7 +177,7 @@ class Stitch:
             raise BadRequest(f"give tau ({tau}) or policy ({name}), not both")
         if policy is None:
             return make("entropy", tau=self.tau if tau is None else self.normalised(tau))
-        return make(policy) if isinstance(policy, str) else policy
+        return load_policy(policy) if isinstance(policy, str) else policy
 
     def _open(self, request: Request) -> str:
         with self._pumping:
@@ -314,6 +317,17 @@ class _Decoder:
             ids, skip_special_tokens=skip_special_tokens, clean_up_tokenization_spaces=False
         )
         return text
+
+
+def _marks(models: dict[Side, LoadedModel]) -> Marks:
+    """What policies may know about tokens: the marks of thoughts, and where steps end."""
+    think: dict[Side, tuple[int, int]] = {}
+    for side, model in models.items():
+        words = model.vocabulary
+        opens, closes = (words.playing(r) for r in (vocabulary.THINK_OPEN, vocabulary.THINK_CLOSE))
+        if opens is not None and closes is not None:
+            think[side] = opens, closes
+    return Marks(think, {side: _Decoder(model.tokenizer) for side, model in models.items()})
 
 
 def _stops(stop: str | Sequence[str]) -> tuple[str, ...]:

@@ -22,5 +22,9 @@ class BadPair(RStitchError):
     """Two models that cannot be stitched: their vocabularies differ."""
 
 
+class BadPolicy(RStitchError):
+    """A policy that broke its promise while running, such as discarding a token to its own side."""
+
+
 class BadTrace(RStitchError):
     """A trace file that cannot be read, or whose decisions the policy does not reproduce."""

@@ -13,6 +13,7 @@ import torch
 from rstitch.errors import BadRequest, BadTrace
 from rstitch.policy import make
 from rstitch.policy.base import Policy, Signals
+from rstitch.policy.registry import build, is_known
 from rstitch.trace import Trace
 from rstitch.types import Proposal, Side
 
@@ -26,53 +27,122 @@ class Difference:
     what: str
 
 
-def check(trace: Trace) -> Difference | None:
+def check(trace: Trace, policy: type[Policy] | None = None) -> Difference | None:
     """The first proposal at which the trace contradicts its own policy, or None.
 
     Besides the decision: the answer starts on the side that the policy starts on, each proposal
-    comes from the side that was asked, and positions advance by exactly the kept tokens. Raises
-    BadTrace where there is nothing to re-run: an unknown policy, a signal that was not recorded.
+    comes from the side that was asked, positions advance by exactly the kept tokens, and what was
+    taken back is what the policy takes back. `policy` is used where the trace names one that is
+    neither built in nor installed. Raises BadTrace where there is nothing to re-run: an unknown
+    policy, a signal that was not recorded.
     """
-    policy = _policy(trace)
-    state = torch.tensor([policy.initial_state()], dtype=torch.float32)
-    side, position = policy.start(), 0
+    again = _Again(_policy(trace, policy))
     for index, proposal in enumerate(trace.proposals):
-        if proposal.side != side:
-            return Difference(index, f"came from the {proposal.side.name}, asked was {side.name}")
-        if proposal.position != position:
-            return Difference(index, f"is at position {proposal.position}, due was {position}")
-        missing = [name for name in policy.reads if name not in proposal.signals]
+        missing = [name for name in again.policy.recorded() if name not in proposal.signals]
         if missing:
             raise BadTrace(
                 f"{trace.id}, decision {index}: the signal {missing[0]!r} that policy "
-                f"{policy.name!r} reads was not recorded"
+                f"{again.policy.name!r} reads was not recorded"
             )
-        decision = policy.decide(_signals(proposal), state)
-        state = decision.state
-        keep, next_side = bool(decision.keep[0]), Side(int(decision.next_side[0]))
-        if (keep, next_side) != (proposal.keep, proposal.next_side):
-            recorded, again = _said(proposal.keep, proposal.next_side), _said(keep, next_side)
-            return Difference(index, f"recorded: {recorded}; {policy.spec()} says: {again}")
-        side, position = next_side, position + keep
+        found = again.step(index, proposal)
+        if found:
+            return found
+    if again.marked and trace.end:
+        index = min(again.marked)
+        return Difference(index, "is marked as taken back, which no later proposal did")
     return None
+
+
+class _Again:
+    """The answer as the policy, re-run, has it so far."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.state = torch.tensor([policy.initial_state()], dtype=torch.float32)
+        self.side = policy.start()
+        self.kept: list[int] = []
+        """Index of the proposal at each position of the answer."""
+        self.marked: set[int] = set()
+        """Proposals that say they were taken back, and are not yet."""
+        self.confirmed = 0
+        """Positions before it cannot be taken back."""
+
+    def step(self, index: int, proposal: Proposal) -> Difference | None:
+        if proposal.side != self.side:
+            return Difference(
+                index, f"came from the {proposal.side.name}, asked was {self.side.name}"
+            )
+        wrong = self._rewind(index, proposal)
+        if wrong:
+            return wrong
+        if proposal.position != len(self.kept):
+            return Difference(
+                index, f"is at position {proposal.position}, due was {len(self.kept)}"
+            )
+        return self._decide(index, proposal)
+
+    def _decide(self, index: int, proposal: Proposal) -> Difference | None:
+        decision = self.policy.decide(_signals(proposal, self.policy), self.state)
+        self.state = decision.state
+        keep, next_side = bool(decision.keep[0]), Side(int(decision.next_side[0]))
+        was_kept = proposal.keep or proposal.taken_back
+        if (keep, next_side) != (was_kept, proposal.next_side):
+            recorded, again = _said(was_kept, proposal.next_side), _said(keep, next_side)
+            return Difference(index, f"recorded: {recorded}; {self.policy.spec()} says: {again}")
+        if keep:
+            self.kept.append(index)
+        if proposal.taken_back:
+            self.marked.add(index)
+        if proposal.side is Side.LLM:
+            self.confirmed = len(self.kept)
+        self.side = next_side
+        return None
+
+    def _rewind(self, index: int, proposal: Proposal) -> Difference | None:
+        """What the LLM's reading of the SLM's tokens took back."""
+        asked = proposal.side is Side.LLM and "span" in self.policy.reads
+        due = len(self.kept) - self.confirmed if asked else 0
+        if len(proposal.span) != due:
+            return Difference(index, f"scores {len(proposal.span)} tokens, due were {due}")
+        back = due - self.policy.confirm(proposal.span) if due else 0
+        if back != proposal.back:
+            return Difference(
+                index, f"recorded: {proposal.back} taken back; {self.policy.spec()} says: {back}"
+            )
+        stay = len(self.kept) - back
+        gone, self.kept = set(self.kept[stay:]), self.kept[:stay]
+        if asked and gone != self.marked:
+            return Difference(
+                min(gone ^ self.marked), f"taken back or not: decision {index} differs"
+            )
+        self.marked -= gone
+        return None
 
 
 def _said(keep: bool, next_side: Side) -> str:
     return f"{'keep' if keep else 'discard'}, next {next_side.name}"
 
 
-def _policy(trace: Trace) -> Policy:
+def _policy(trace: Trace, given: type[Policy] | None) -> Policy:
+    """The trace's own policy. Only a file that the user gave is run, none that a trace names."""
+    name = trace.policy.get("name", "")
     try:
-        return make(**trace.policy)
+        if given is None or is_known(name):
+            return make(**trace.policy)
+        return build(given, name, {k: v for k, v in trace.policy.items() if k != "name"})
     except (BadRequest, TypeError) as error:
         raise BadTrace(f"{trace.id}: its policy cannot be run again: {error}") from error
 
 
-def _signals(proposal: Proposal) -> Signals:
-    """The recorded signals as one row; one that was not recorded is NaN."""
+def _signals(proposal: Proposal, policy: Policy) -> Signals:
+    """The recorded signals as one row."""
 
-    def one(value: float) -> torch.Tensor:
-        return torch.tensor([value], dtype=torch.float32)
+    def one(*values: float) -> torch.Tensor:
+        return torch.tensor([*values], dtype=torch.float32)
 
-    named = {name: one(proposal.signals.get(name, torch.nan)) for name in ("max_prob", "coin")}
-    return Signals(side=torch.tensor([int(proposal.side)]), entropy=one(proposal.entropy), **named)
+    given = proposal.signals
+    named = {name: one(given[name]) for name in policy.recorded() if name in policy.reads}
+    if policy.top:
+        named["top_probs"] = one(*(given[f"top_probs.{i}"] for i in range(policy.top)))[None]
+    side = torch.tensor([int(proposal.side)])
+    return Signals(side=side, entropy=one(proposal.entropy), **named)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -157,6 +158,13 @@ class TextStream:
         if self.stopped is not None:
             return ""
         return self._scanner.push(self._detokenizer.push(token_id))
+
+    def copy(self) -> TextStream:
+        """Another stream in the same state, to go back to."""
+        twin = copy(self)
+        twin._detokenizer, twin._scanner = copy(self._detokenizer), copy(self._scanner)
+        twin._detokenizer._ids = list(self._detokenizer._ids)
+        return twin
 
     def finish(self) -> str:
         return self._scanner.push(self._detokenizer.finish()) + self._scanner.finish()

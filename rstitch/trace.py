@@ -19,6 +19,8 @@ from rstitch.errors import BadRequest, BadTrace
 from rstitch.types import Forward, Proposal, Sampling, Side
 
 VERSION = 1
+REWINDING = ("span", "back", "taken_back")
+"""Fields of a proposal that are left out of the file where nothing was scored or taken back."""
 
 
 @dataclass(slots=True)
@@ -55,6 +57,7 @@ class Trace:
         }
         for proposal, text in zip(self.proposals, self.texts, strict=True):
             record = {**asdict(proposal), "side": proposal.side.label, "text": text}
+            record = {key: v for key, v in record.items() if v or key not in REWINDING}
             yield {"type": "token", "id": self.id, **record, "next_side": proposal.next_side.label}
         for forward in self.forwards:
             yield {"type": "forward", "id": self.id, **asdict(forward), "side": forward.side.label}
@@ -137,12 +140,15 @@ def _begin(record: dict[str, Any]) -> Trace:
 
 def _proposal(record: dict[str, Any]) -> Proposal:
     """Numbers are made sure of, since `explain` computes with them."""
-    if not isinstance(record["keep"], bool):
-        raise ValueError(f"keep is {record['keep']!r}; it must be true or false")
+    for flag in ("keep", "taken_back"):
+        if not isinstance(record.get(flag, False), bool):
+            raise ValueError(f"{flag} is {record[flag]!r}; it must be true or false")
     changed = {
         **{key: Side[record[key].upper()] for key in ("side", "next_side")},
         **{key: float(record[key]) for key in ("entropy", "logprob")},
         "signals": {name: float(value) for name, value in record["signals"].items()},
         "top_logprobs": tuple((i, p) for i, p in record["top_logprobs"]),
+        "span": tuple(float(value) for value in record.get("span", ())),
+        "back": int(record.get("back", 0)),
     }
     return Proposal(**{**record, **changed})

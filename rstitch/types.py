@@ -88,7 +88,8 @@ class Proposal:
     side: Side
     """Who produced it."""
     keep: bool
-    """False: discarded at a hand-off; the other side produces this position instead."""
+    """False: not in the answer. Discarded at a hand-off, or taken back; the other side produces
+    this position instead."""
     next_side: Side
     """Who is asked next."""
     entropy: float
@@ -99,6 +100,13 @@ class Proposal:
     """Everything else that the policy read at this position, by name."""
     top_logprobs: tuple[tuple[int, float], ...] = ()
     """The likeliest (token id, raw log-probability) pairs, if they were asked for."""
+    span: tuple[float, ...] = ()
+    """Raw log-probabilities that the LLM, catching up, gave the SLM's tokens before this position;
+    recorded where the policy reads `span`."""
+    back: int = 0
+    """How many of them were taken back: this proposal is for the position of the first."""
+    taken_back: bool = False
+    """It was kept, and taken back when the LLM read it; `keep` is false."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +140,8 @@ class Usage:
     """Tokens of the answer that a side read after the other had written them."""
     seconds: float
     """From accepted to last token."""
+    rewound_tokens: int = 0
+    """Tokens of the SLM that were taken back when the LLM read them; no others count them."""
 
     @property
     def tokens(self) -> int:
@@ -168,7 +178,7 @@ def llm_alone_seconds(usage: Usage, forwards: Sequence[Forward]) -> float | None
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """Event: a token was kept, or a proposal was discarded (`proposal.keep` tells)."""
+    """Event: a token is kept for good, or a proposal was discarded (`proposal.keep` tells)."""
 
     request: str
     proposal: Proposal

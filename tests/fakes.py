@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from rstitch.config import EngineConfig
 from rstitch.engine.engine import InProcessEngine
-from rstitch.engine.runner import Extend
+from rstitch.engine.marks import Marks
+from rstitch.engine.runner import Extend, Wanted
 from rstitch.types import Side
 
 VOCAB = 16
@@ -59,6 +60,9 @@ class Scripted:
         self.kv = Slots()
         self.calls: list[list[list[int]]] = []
         """Tokens fed to each row, per pass."""
+        self.wanted: list[list[int]] = []
+        """Distributions asked for of each row, per pass."""
+        self.hidden_passes = 0
         self.fail_on: Callable[[Sequence[Extend]], bool] = lambda batch: False
 
     def open(self) -> int:
@@ -71,7 +75,7 @@ class Scripted:
     def cached(self, row: int) -> int:
         return len(self.ids[row])
 
-    def extend(self, batch: Sequence[Extend], logits: Literal["last", "all"] = "last") -> Tensor:
+    def extend(self, batch: Sequence[Extend], logits: Wanted = "last") -> Tensor:
         assert batch and all(item.tokens for item in batch), "nothing to feed"
         assert len({item.row for item in batch}) == len(batch), "a row twice"
         if self.fail_on(batch):
@@ -81,9 +85,27 @@ class Scripted:
             self.kv.length[item.row] = len(self.ids[item.row])
             assert len(self.ids[item.row]) <= self.max_length, "longer than the context"
         self.calls.append([list(item.tokens) for item in batch])
+        everything = [len(item.tokens) for item in batch]
+        if isinstance(logits, str):
+            counts = everything if logits == "all" else [1] * len(batch)
+        else:
+            counts = list(logits)
+        assert all(1 <= n <= most for n, most in zip(counts, everything, strict=True)), counts
+        self.wanted.append(counts)
+        ends = [len(self.ids[item.row]) - self.prompt for item in batch]
+        answers = [
+            n for end, k in zip(ends, counts, strict=True) for n in range(end - k + 1, end + 1)
+        ]
         # In the middle of a prompt the model would say something too; nobody may listen.
-        answers = [len(self.ids[item.row]) - self.prompt for item in batch]
         return torch.stack([self.script(n) if n >= 0 else sure(15) for n in answers])
+
+    def extend_hidden(
+        self, batch: Sequence[Extend], logits: Wanted = "last"
+    ) -> tuple[Tensor, Tensor]:
+        """The "hidden state" is the logits themselves."""
+        self.hidden_passes += 1
+        out = self.extend(batch, logits)
+        return out, out
 
     def truncate(self, row: int, n: int) -> None:
         assert 0 <= n <= len(self.ids[row])
@@ -101,11 +123,17 @@ SLM_PROMPT, LLM_PROMPT = (4, 5), (6, 7, 8)
 PROMPTS: Mapping[Side, tuple[int, ...]] = {Side.SLM: SLM_PROMPT, Side.LLM: LLM_PROMPT}
 
 
-def scripted(slm: Script, llm: Script, tokenizer: Any = None, **settings: Any) -> InProcessEngine:
+def scripted(
+    slm: Script,
+    llm: Script,
+    tokenizer: Any = None,
+    marks: Marks | None = None,
+    **settings: Any,
+) -> InProcessEngine:
     """An engine on two scripts; prompts are those above."""
     config = EngineConfig(**{"max_rows": 8, **settings})
     runners = {
         Side.SLM: Scripted(slm, len(SLM_PROMPT), rows=config.max_rows),
         Side.LLM: Scripted(llm, len(LLM_PROMPT), rows=config.max_rows),
     }
-    return InProcessEngine(runners, frozenset({EOS}), config, tokenizer)
+    return InProcessEngine(runners, frozenset({EOS}), config, tokenizer, marks=marks)

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 from rstitch.config import EngineConfig
 from rstitch.engine.attention import NAME
 from rstitch.engine.engine import InProcessEngine
+from rstitch.engine.marks import Marks
 from rstitch.engine.request import Request
 from rstitch.engine.torch_runner import TorchRunner
 from rstitch.sampling import log_probs
@@ -27,6 +28,31 @@ VOCAB = 97
 """Real ids; both models have more logit rows, and not equally many."""
 EOS = 3
 ROWS = {Side.SLM: 100, Side.LLM: 104}
+
+
+class Numbers:
+    """Token n is the number n; the last ten hold blank lines, the ten before end with a line feed,
+    ten more start with one."""
+
+    def decode(self, ids: list[int], *, skip_special_tokens: bool) -> str:
+        return "".join(self.one(token) for token in ids)
+
+    @staticmethod
+    def one(token: int) -> str:
+        if token >= VOCAB - 10:
+            return f"{token}.\n\n"
+        return (
+            f"{token}\n"
+            if token >= VOCAB - 20
+            else f"\n{token}"
+            if token >= VOCAB - 30
+            else f"{token} "
+        )
+
+
+OPEN, CLOSE = 5, 6
+"""Ids that stand for the marks of a thought; models and prompts use them like any others."""
+MARKS = Marks(dict.fromkeys(Side, (OPEN, CLOSE)), dict.fromkeys(Side, Numbers()))
 
 
 @lru_cache
@@ -60,7 +86,7 @@ def engine(llm: Side = Side.LLM, **settings: Any) -> InProcessEngine:
         Side.SLM: runner(Side.SLM, config.max_rows),
         Side.LLM: runner(llm, config.max_rows),
     }
-    return InProcessEngine(runners, frozenset({EOS}), config)
+    return InProcessEngine(runners, frozenset({EOS}), config, marks=MARKS)
 
 
 def prompt(length: int, seed: int = 0) -> tuple[int, ...]:
@@ -100,6 +126,15 @@ def plain_greedy(side: Side, prompt: tuple[int, ...], max_tokens: int) -> list[i
 # -- running an engine ----------------------------------------------------------------------------
 
 
+def context(proposals: Iterable[Proposal]) -> list[int]:
+    """The answer's tokens after these proposals, as far as they were not taken back by then."""
+    kept: list[int] = []
+    for p in proposals:
+        del kept[len(kept) - p.back :]
+        kept += [p.token] * (p.keep or p.taken_back)
+    return kept
+
+
 @dataclass
 class Answer:
     """What an engine said about one request."""
@@ -116,6 +151,11 @@ class Answer:
     @property
     def steps(self) -> list[tuple[int, Side, bool, Side]]:
         return [(p.token, p.side, p.keep, p.next_side) for p in self.proposals]
+
+    @property
+    def decided(self) -> list[tuple[int, Side, bool, Side]]:
+        """The same, as decided at the time: what was taken back later counts as kept."""
+        return [(p.token, p.side, p.keep or p.taken_back, p.next_side) for p in self.proposals]
 
     @property
     def finished(self) -> Finished:

@@ -21,8 +21,13 @@ from rstitch import sampling
 from rstitch.engine.request import Request
 from rstitch.policy.confidence import Confidence
 from rstitch.policy.entropy import EntropyThreshold
+from rstitch.policy.hysteresis import Hysteresis
+from rstitch.policy.margin import Margin
+from rstitch.policy.phase import PerPhase
+from rstitch.policy.rewind import Rewind
+from rstitch.policy.window import Window
 from rstitch.types import Side
-from tests.models import VOCAB, Answer, plain_log_probs
+from tests.models import VOCAB, Answer, context, plain_log_probs
 
 TOLERANCE = 1e-4
 """Of logits, log-probabilities and entropies, and of a near tie."""
@@ -72,10 +77,13 @@ def assert_same_answers(
 def margin(request: Request, reference: Answer, at: int) -> float:
     """How near an engine's answer on the random pair was to another choice at that proposal,
     by a plain forward pass."""
-    proposal = reference.proposals[min(at, len(reference.proposals) - 1)]
-    kept = [p.token for p in reference.proposals[:at] if p.keep]
+    at = min(at, len(reference.proposals) - 1)
+    proposal = reference.proposals[at]
+    kept = context(reference.proposals[:at])
+    kept = kept[: len(kept) - proposal.back]
     logp = plain_log_probs(proposal.side, [*request.prompts[proposal.side], *kept])[-1:]
-    return min(_token_gap(request, logp, len(kept)), _policy_gap(request, logp))
+    gaps = _policy_gap(request, logp), _history_gap(request, reference, at)
+    return min(_token_gap(request, logp, len(kept)), *gaps)
 
 
 def greedy_margin(side: Side, prompt: Sequence[int], tokens: Sequence[int], at: int) -> float:
@@ -100,6 +108,24 @@ def _policy_gap(request: Request, logp: Tensor) -> float:
         return abs(float(sampling.entropy(logp)) - float(np.float32(request.policy.tau)))
     if isinstance(request.policy, Confidence):
         return abs(float(logp.max().exp()) - float(np.float32(request.policy.threshold)))
+    if isinstance(request.policy, Margin):
+        first, second = logp[0].topk(2).values.exp().tolist()
+        return abs(first - second - request.policy.bound)
+    if isinstance(request.policy, Hysteresis | PerPhase):
+        entropy = float(sampling.entropy(logp))
+        taus = [v for k, v in request.policy.spec().items() if k.startswith("tau")]
+        return min(abs(entropy - tau) for tau in taus)
+    return math.inf
+
+
+def _history_gap(request: Request, reference: Answer, at: int) -> float:
+    """The same for what a policy makes of earlier proposals, by what was recorded of them."""
+    policy, so_far = request.policy, reference.proposals[: at + 1]
+    if isinstance(policy, Window):
+        seen = [p.entropy for p in so_far if p.side is Side.SLM][-policy.window :]
+        return abs(float(np.mean(seen)) - policy.tau) if seen else math.inf
+    if isinstance(policy, Rewind):
+        return min((abs(math.exp(s) - policy.epsilon) for s in so_far[-1].span), default=math.inf)
     return math.inf
 
 

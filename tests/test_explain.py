@@ -27,6 +27,11 @@ from tests.pair import QUESTION, TAU, stitch
 PARAMETERS: dict[str, dict[str, float]] = {
     "entropy": {"tau": TAU},
     "confidence": {"threshold": 0.1},
+    "margin": {"bound": 0.05},
+    "window": {"tau": TAU, "window": 4},
+    "hysteresis": {"tau_out": TAU, "tau_back": TAU - 0.1, "min_slm": 1, "min_llm": 2},
+    "phase": {"tau_think": TAU, "tau_answer": TAU - 0.1},
+    "rewind": {"tau": TAU, "epsilon": 0.001},
     "slm": {},
     "llm": {},
     "random": {"p": 0.3, "q": 0.4},
@@ -219,3 +224,97 @@ def test_an_interrupted_answer_is_checked_as_far_as_it_goes() -> None:
     assert check(trace) is None
     change(trace, 10, keep=not trace.proposals[10].keep)
     assert found_at(trace) == 10
+
+
+# -- what is taken back, and the newer signals ----------------------------------------------------
+
+
+def rewinding() -> Trace:
+    """A copy of an answer in which the LLM took something back."""
+    trace = copied("rewind")
+    assert any(p.back for p in trace.proposals) and any(p.span for p in trace.proposals)
+    return trace
+
+
+def verdict(trace: Trace) -> int:
+    """Index of the first proposal that took something back."""
+    return next(i for i, p in enumerate(trace.proposals) if p.back)
+
+
+def test_a_score_moved_across_epsilon() -> None:
+    """Both ways: the token that was taken back made likely, and one that stayed made unlikely."""
+    trace = rewinding()
+    index = verdict(trace)
+    span = trace.proposals[index].span
+    first = len(span) - trace.proposals[index].back
+    change(trace, index, span=(*span[:first], -0.5, *span[first + 1 :]))
+    assert found_at(trace) == index
+    trace = rewinding()
+    index = next(i for i, p in enumerate(trace.proposals) if p.span and not p.back)
+    change(trace, index, span=(-30.0, *trace.proposals[index].span[1:]))
+    assert found_at(trace) == index
+
+
+@pytest.mark.parametrize("by", [-1, 1])
+def test_another_number_taken_back(by: int) -> None:
+    trace = rewinding()
+    index = verdict(trace)
+    change(trace, index, back=trace.proposals[index].back + by)
+    assert found_at(trace) == index
+
+
+def test_a_score_left_out() -> None:
+    trace = rewinding()
+    index = verdict(trace)
+    change(trace, index, span=trace.proposals[index].span[:-1])
+    difference = check(trace)
+    assert difference is not None and difference.index == index
+    assert "due were" in difference.what
+
+
+def test_a_mark_that_no_verdict_made_and_a_verdict_without_its_mark() -> None:
+    trace = rewinding()
+    gone = next(i for i, p in enumerate(trace.proposals) if p.taken_back)
+    change(trace, gone, keep=True, taken_back=False)
+    assert found_at(trace) == gone
+    trace = rewinding()
+    stays = next(i for i, p in enumerate(trace.proposals) if p.keep and p.side is Side.SLM)
+    change(trace, stays, keep=False, taken_back=True)
+    assert found_at(trace) == stays
+    trace = rewinding()
+    last = max(i for i, p in enumerate(trace.proposals) if p.keep)
+    change(trace, last, keep=False, taken_back=True)
+    assert found_at(trace) == last
+
+
+def test_another_epsilon() -> None:
+    trace = rewinding()
+    trace.policy = {**trace.policy, "epsilon": 0.0}
+    assert found_at(trace) == verdict(trace)
+
+
+@pytest.mark.parametrize(
+    ("name", "signal", "moved"),
+    [("margin", "margin", lambda m: 0.0 if m >= 0.05 else 1.0), ("phase", "phase", None)],
+)
+def test_one_signal_edited(name: str, signal: str, moved: Any) -> None:
+    """A margin across the bound; a phase flipped where the two taus disagree about the entropy."""
+    trace = copied(name)
+    index = next(i for i, p in enumerate(trace.proposals) if moved or TAU - 0.1 < p.entropy <= TAU)
+    value = trace.proposals[index].signals[signal]
+    change(trace, index, signals={signal: moved(value) if moved else 1.0 - value})
+    assert found_at(trace) == index
+
+
+def test_one_entropy_edited_in_a_window_shows_when_it_counts() -> None:
+    """The mean of the last four: an entropy of 0 in the place of a high one, within four."""
+    trace = copied("window")
+    index = next(i for i, p in enumerate(trace.proposals) if not p.keep)
+    change(trace, index, entropy=0.0)
+    assert index <= found_at(trace) <= index + 8
+
+
+def test_another_stay() -> None:
+    trace = copied("hysteresis")
+    trace.policy = {**trace.policy, "min_llm": 3}
+    assert trace.proposals[found_at(trace)].side is Side.LLM

@@ -393,3 +393,20 @@ def test_boxed(text: str, expected: str | None) -> None:
 )
 def test_boxed_returns_any_balanced_content(content: str) -> None:
     assert boxed(rf"a \boxed{{0}} b \boxed{{{content}}} c }}") == content
+
+
+# -- going back -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("at", range(6))
+def test_a_copied_stream_goes_on_by_itself(at: int) -> None:
+    """In the middle of a character and of a stop string too: the original, going on otherwise, does
+    not disturb its copy."""
+    ids = raw("a😀b".encode())
+    stream = TextStream(BYTES, ("b!", "x"))
+    before = [stream.push(token) for token in ids[:at]]
+    twin = stream.copy()
+    stream.push(raw(b"x")[0])
+    rest = [twin.push(token) for token in ids[at:]]
+    assert "".join([*before, *rest, twin.finish()]) == "a😀b"
+    assert twin.stopped is None and stream.stopped == "x"

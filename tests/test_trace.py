@@ -68,6 +68,15 @@ def test_everything_is_read_back(tmp_path: Path) -> None:
     assert traces.read(saved(tmp_path / "t", written)) == [written]
 
 
+def test_what_was_taken_back_is_read_back_and_else_not_written(tmp_path: Path) -> None:
+    """Impossible tokens have a log-probability of minus infinity."""
+    written = example()
+    assert not any(set(line) & set(traces.REWINDING) for line in written.lines())
+    written.proposals[0] = proposal(0, keep=False, taken_back=True, signals={"coin": 0.3})
+    written.proposals[2] = proposal(0, side=Side.LLM, span=(-0.1, float("-inf")), back=1)
+    assert traces.read(saved(tmp_path / "t", written)) == [written]
+
+
 def test_every_line_is_json_with_the_id_of_its_answer(tmp_path: Path) -> None:
     lines = saved(tmp_path / "t", example("left"), example("right")).read_text().split("\n")
     records = [json.loads(line) for line in lines[:-1]]
@@ -177,6 +186,9 @@ def edited(line: int, change: Callable[[dict[str, Any]], object]) -> str:
         (2, lambda r: r.update(next_side="VLM")),
         (2, lambda r: r.update(signals={"coin": [1]})),
         (2, lambda r: r.update(extra=1)),
+        (2, lambda r: r.update(taken_back=1)),
+        (2, lambda r: r.update(back="two")),
+        (2, lambda r: r.update(span=["low"])),
         (3, lambda r: r.update(id="nobody")),
         (5, lambda r: r.pop("seconds")),
         (6, lambda r: r.update(type="backward")),

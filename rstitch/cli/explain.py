@@ -13,6 +13,10 @@ from rstitch.cli import options
 def explain(
     trace: Annotated[Path, typer.Argument(help="A trace file (JSON lines).")],
     show: Annotated[bool, typer.Option(help="Print who wrote what, and how sure.")] = True,
+    policy: Annotated[
+        str | None,
+        typer.Option(help="path.py:Class, for a trace whose policy is in a file; its code is run."),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Check a trace against its own policy, and print it as coloured text."""
@@ -22,11 +26,13 @@ def explain(
 
     from rstitch import explain as checker
     from rstitch import trace as traces
+    from rstitch.policy.registry import from_file
     from rstitch.report import colour
 
+    given = None if policy is None else from_file(policy)
     console, findings = Console(highlight=False), []
     for answer in traces.read(trace):
-        difference = checker.check(answer)
+        difference = checker.check(answer, given)
         findings.append(
             {
                 "id": answer.id,

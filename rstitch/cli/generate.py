@@ -33,9 +33,7 @@ def generate(
     slm_suffix: options.SlmSuffix = None,
     llm_suffix: options.LlmSuffix = None,
     tau: options.Tau = None,
-    policy: Annotated[
-        str | None, typer.Option(help="entropy, confidence, random, slm or llm.")
-    ] = None,
+    policy: options.Rule = None,
     param: Annotated[
         list[str] | None, typer.Option(help="A parameter of the policy, name=number.")
     ] = None,

@@ -33,6 +33,13 @@ SlmSuffix = Annotated[
     str | None, typer.Option(help="Text that the SLM alone reads after the last user message.")
 ]
 LlmSuffix = Annotated[str | None, typer.Option(help="The same for the LLM.")]
+Rule = Annotated[
+    str | None,
+    typer.Option(
+        help="entropy, confidence, margin, window, hysteresis, phase, rewind, random, slm, llm, an "
+        "installed one, or path.py:Class.",
+    ),
+]
 Threads = Annotated[int | None, typer.Option(help="CPU threads of both models.")]
 Compile = Annotated[bool, typer.Option("--compile", help="Compile the steps first (slow start).")]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
@@ -76,8 +83,8 @@ def tell_tau(stitch: Stitch, given: float | str | None) -> None:
 
 
 def policy_of(name: str | None, params: list[str]) -> Policy | None:
-    """`--policy random --param p=0.1 --param q=0.4` as a policy object."""
-    from rstitch.policy import make
+    """`--policy random --param p=0.1 --param q=0.4` as a policy object; runs a file so named."""
+    from rstitch.policy import load
 
     if name is None:
         if params:
@@ -88,8 +95,9 @@ def policy_of(name: str | None, params: list[str]) -> Policy | None:
         key, equals, value = param.partition("=")
         if not equals:
             raise BadRequest(f"--param is {param!r}; write it as name=number")
-        given[key] = number(f"--param {key}", value)
-    return make(name, **given)
+        whole = value.strip().lstrip("+-").isdecimal()
+        given[key] = int(value) if whole else number(f"--param {key}", value)
+    return load(name, **given)
 
 
 def open_pair(

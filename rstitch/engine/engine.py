@@ -18,13 +18,16 @@ from typing import Any, TypeVar
 import torch
 
 from rstitch.config import EngineConfig
-from rstitch.engine import gate
+from rstitch.engine import gate, passes
+from rstitch.engine.marks import Marks
 from rstitch.engine.request import Request
 from rstitch.engine.runner import Extend, Runner
 from rstitch.engine.scheduler import Scheduler
 from rstitch.engine.sequence import Sequence
+from rstitch.engine.span import SCORED, Span, first_wanted
 from rstitch.engine.vocabulary import Translation
 from rstitch.errors import BadRequest
+from rstitch.policy.base import Policy
 from rstitch.text import TextStream, Tokenizer
 from rstitch.types import Event, Failed, Finished, FinishReason, Forward, Proposal, Side, Token
 
@@ -45,6 +48,7 @@ class InProcessEngine:
         tokenizer: Tokenizer | Mapping[Side, Tokenizer] | None = None,
         clock: Callable[[], float] = time.perf_counter,
         translation: Translation | None = None,
+        marks: Marks | None = None,
     ) -> None:
         """End-of-text ids and tokenizer may be one for both sides, or given per side."""
         self.runners = runners
@@ -53,6 +57,7 @@ class InProcessEngine:
         self.tokenizers = _per_side(tokenizer)
         self.translation = translation
         self.clock = clock
+        self.marks = marks
         self.scheduler = Scheduler(self.config, clock)
         self._inbox: deque[Sequence | str] = deque()
         self._ids = itertools.count()
@@ -79,6 +84,7 @@ class InProcessEngine:
             text=text,
             accepted=self.clock(),
             translation=self.translation,
+            span=Span() if "span" in policy.reads and len(policy.sides()) > 1 else None,
         )
         self._tell(sequence)
         return sequence.id
@@ -146,12 +152,12 @@ class InProcessEngine:
         try:
             asked, proposals = self._read(side, rows, fed)
         except Exception as error:  # one bad pass must not leave its rows behind
-            return [self._fail(row, error) for row in rows]
+            return [event for row in rows for event in self._failed(row, error)]
         now = self.clock()
         total = sum(len(item.tokens) for item in fed)
         for row, item, before in zip(rows, fed, cached, strict=True):
             new, after = len(item.tokens), before + len(item.tokens)
-            row.record_forward(Forward(side, len(rows), new, after, total, now - started), before)
+            row.forwards.append(Forward(side, len(rows), new, after, total, now - started))
             row.ready_since = now
         left = sum(p.next_side != side for p in proposals)
         if asked and total <= PREFILL * len(rows):
@@ -161,23 +167,18 @@ class InProcessEngine:
             try:
                 events += self._commit(row, proposal)
             except Exception as error:  # a text that cannot be decoded is this row's own affair
-                events.append(self._fail(row, error))
+                events += self._failed(row, error)
         return events
 
     def _read(
         self, side: Side, rows: list[Sequence], fed: list[Extend]
     ) -> tuple[list[Sequence], list[Proposal]]:
         """The forward pass, and a proposal for each row whose side has now seen everything."""
-        runner = self.runners[side]
-        logits = runner.extend(fed)
-        done = [
-            i for i, row in enumerate(rows) if runner.cached(row.rows[side]) == row.length(side)
-        ]
-        if not done:
+        asked, logits, hidden = passes.extend(self.runners, side, rows, fed)
+        if not asked:
             return [], []
-        asked = [rows[i] for i in done]
-        some = logits if len(done) == len(rows) else logits[done]
-        return asked, gate.read(some, asked, side, runner.vocab_size)
+        vocab_size = self.runners[side].vocab_size
+        return asked, gate.read(logits, asked, side, vocab_size, hidden, self.marks)
 
     def _feed(
         self, side: Side, rows: list[Sequence]
@@ -192,10 +193,12 @@ class InProcessEngine:
             if row is None:
                 row = sequence.rows[side] = runner.open()
             have = runner.cached(row)
-            if have == sequence.length(side):  # asked again without a new token: feed the last anew
-                have -= 1
+            need = first_wanted(sequence) if side is Side.LLM else sequence.length(side) - 1
+            if have > need:  # a distribution that was read before: feed its token anew
+                have = need
                 runner.truncate(row, have)
-            tokens = sequence.unseen(side, have, budget)
+            tokens = sequence.unseen(side, have, min(budget, need - have + SCORED))
+            sequence.read(side, have, len(tokens))
             budget -= len(tokens)
             taken.append(sequence)
             fed.append(Extend(row, tokens))
@@ -203,6 +206,8 @@ class InProcessEngine:
         return taken, fed, cached
 
     def _commit(self, row: Sequence, proposal: Proposal) -> list[Event]:
+        waits = row.span is not None and proposal.side is Side.SLM
+        before = row.text.copy() if waits and row.text else None
         row.record(proposal)
         text = ""
         if proposal.keep:
@@ -221,10 +226,19 @@ class InProcessEngine:
                 row.finish = "length"
             elif row.translation is not None and not row.pinned:
                 row.translation.check(side, proposal.token)
-        events: list[Event] = [Token(row.id, proposal, text)]
+        events = self._tell_token(row, Token(row.id, proposal, text), before)
         if row.finish:
-            events.append(self._end(row, row.finish))
+            events += self._ended(row, row.finish)
         return events
+
+    def _tell_token(self, row: Sequence, event: Token, before: TextStream | None) -> list[Event]:
+        """The event, unless its token may still be taken back; and what had waited for it."""
+        if row.span is None:
+            return [event]
+        if event.proposal.side is Side.SLM:
+            row.span.hold(event, before)
+            return []
+        return [*row.span.close(event)]
 
     # -- beginnings and ends --------------------------------------------------------------------
 
@@ -249,6 +263,18 @@ class InProcessEngine:
                     f"policy {request.policy.name!r} needs the {side.name}, which is not loaded"
                 )
             self._check_prompt(side, request.prompts.get(side, ()))
+        self._check_reads(request.policy)
+
+    def _check_reads(self, policy: Policy) -> None:
+        """Refuse a policy that reads what this pair does not have."""
+        marks, sides = self.marks, policy.sides()
+        if "phase" in policy.reads and not (marks and all(side in marks.think for side in sides)):
+            raise BadRequest(
+                f"policy {policy.name!r} reads the phase, but this pair's tokenizer has no "
+                "<think> and </think>; choose one that does not"
+            )
+        if "boundary" in policy.reads and not (marks and marks.tokenizers):
+            raise BadRequest(f"policy {policy.name!r} reads boundaries; that needs a tokenizer")
 
     def _check_prompt(self, side: Side, prompt: tuple[int, ...]) -> None:
         runner = self.runners[side]
@@ -278,7 +304,9 @@ class InProcessEngine:
                 self.scheduler.add(message)
                 continue
             known = [*self.scheduler.active.values(), *self.scheduler.queue]
-            events += [self._end(s, "cancelled") for s in known if s.id == message]
+            for sequence in known:
+                if sequence.id == message:
+                    events += self._ended(sequence, "cancelled")
         return events
 
     def _release(self, row: Sequence) -> None:
@@ -286,6 +314,15 @@ class InProcessEngine:
         for side, handle in row.rows.items():
             self.runners[side].free(handle)
         row.rows.clear()
+
+    def _ended(self, row: Sequence, reason: FinishReason) -> list[Event]:
+        """What nobody asked the LLM about stays in the answer, then the end."""
+        waiting = row.span.release() if row.span else []
+        return [*waiting, self._end(row, reason)]
+
+    def _failed(self, row: Sequence, error: Exception) -> list[Event]:
+        waiting = row.span.release() if row.span else []
+        return [*waiting, self._fail(row, error)]
 
     def _end(self, row: Sequence, reason: FinishReason) -> Finished:
         self._release(row)

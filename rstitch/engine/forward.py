@@ -30,6 +30,12 @@ class Forward(Protocol):
         self, ids: Tensor, positions: Tensor, batch: Any, keep: int | Tensor
     ) -> Tensor: ...
 
+    def with_hidden(
+        self, ids: Tensor, positions: Tensor, batch: Any, keep: int | Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The logits, and what the head made them of: (1, kept, width)."""
+        ...
+
 
 class ModelForward:
     """Any causal LM, through its own `forward`."""
@@ -49,6 +55,18 @@ class ModelForward:
         ).logits
         return logits
 
+    def with_hidden(
+        self, ids: Tensor, positions: Tensor, batch: Any, keep: int | Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Listens at the head: what else a model makes of its hidden states differs by family."""
+        head, heard = self.model.get_output_embeddings(), list[Tensor]()
+        listener = head.register_forward_pre_hook(lambda _, inputs: heard.append(inputs[0]))
+        try:
+            logits = self(ids, positions, batch, keep)
+        finally:
+            listener.remove()
+        return logits, heard[0]
+
 
 class PlainForward:
     """Embedding, layers, norm, head. Raises AttributeError for a model built otherwise."""
@@ -59,6 +77,16 @@ class PlainForward:
         self.layers, self.head = list(core.layers), model.lm_head
 
     def __call__(self, ids: Tensor, positions: Tensor, batch: Any, keep: int | Tensor) -> Tensor:
+        logits: Tensor = self.head(self._hidden(ids, positions, batch, keep))
+        return logits
+
+    def with_hidden(
+        self, ids: Tensor, positions: Tensor, batch: Any, keep: int | Tensor
+    ) -> tuple[Tensor, Tensor]:
+        hidden = self._hidden(ids, positions, batch, keep)
+        return self.head(hidden), hidden
+
+    def _hidden(self, ids: Tensor, positions: Tensor, batch: Any, keep: int | Tensor) -> Tensor:
         hidden = self.embed(ids)
         rotations = self.rotary(hidden, position_ids=positions)
         for layer in self.layers:
@@ -72,8 +100,8 @@ class PlainForward:
                 rst_batch=batch,
             )
         kept = hidden[:, -keep:] if isinstance(keep, int) else hidden[:, keep]
-        logits: Tensor = self.head(self.norm(kept))
-        return logits
+        normed: Tensor = self.norm(kept)
+        return normed
 
 
 @torch.inference_mode()

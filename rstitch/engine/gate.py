@@ -12,46 +12,46 @@ import torch
 from torch import Tensor
 
 from rstitch import sampling
+from rstitch.engine import signals
+from rstitch.engine.marks import Marks
 from rstitch.engine.sequence import Sequence
+from rstitch.engine.signals import Counters
 from rstitch.policy.base import Decision, Policy, Signals
 from rstitch.types import Proposal, Side
 
-READABLE = ("max_prob", "coin")
-
 
 @torch.inference_mode()
-def read(logits: Tensor, rows: Many[Sequence], side: Side, vocab_size: int) -> list[Proposal]:
+def read(
+    logits: Tensor,
+    rows: Many[Sequence],
+    side: Side,
+    vocab_size: int,
+    hidden: Tensor | None = None,
+    marks: Marks | None = None,
+) -> list[Proposal]:
     """One proposal per row of raw logits (rows, columns); updates each row's policy state.
 
-    What no row asks for (draws, coins) is not computed: on small models each tensor operation
-    here shows in the time per token.
+    What no row asks for (draws, signals) is not computed: on small models each tensor operation
+    here shows in the time per token. hidden: (rows, width), where some policy reads `score`.
     """
     logp = sampling.log_probs(logits, vocab_size)
     best, likeliest = logp.max(-1)
-    reads = {name for row in rows for name in row.request.policy.reads}
+    reads = signals.asked(rows)
     hot = [i for i, row in enumerate(rows) if row.request.sampling.temperature > 0]
-    chosen, chosen_logp, coin = likeliest, best, best
-    if hot or "coin" in reads:
-        seeds, positions = _counters(rows, logits.device)
-    if hot:
-        chosen = _draw(logp, likeliest, rows, hot, seeds, positions)
+    chosen, chosen_logp = likeliest, best
+    counters = _counters(rows, logits.device) if hot or "coin" in reads else None
+    if counters is not None and hot:
+        chosen = _draw(logp, likeliest, rows, hot, counters)
         chosen_logp = logp.gather(1, chosen[:, None])[:, 0]
-    if "coin" in reads:
-        coin = sampling.coins(seeds, positions, int(side))
-    signals = Signals(
-        side=torch.full_like(likeliest, int(side)),
-        entropy=sampling.entropy(logp),
-        max_prob=best.exp() if "max_prob" in reads else best,
-        coin=coin,
-    )
-    decision = _decide(signals, rows)
+    found = signals.compute(logp, best, rows, side, reads, counters, hidden, marks)
+    decision = _decide(found, rows)
+    named = signals.columns(found, reads)
     table = _to_host(
-        chosen, chosen_logp, decision.next_side, decision.keep, signals.entropy,
-        *(getattr(signals, name) for name in READABLE),
-    )  # fmt: skip
+        chosen, chosen_logp, decision.next_side, decision.keep, found.entropy, *named.values()
+    )
     tops = _top_logprobs(logp, rows)
     return [
-        _proposal(values, row, side, top)
+        _proposal(values, list(named), row, side, top)
         for values, row, top in zip(table, rows, tops, strict=True)
     ]
 
@@ -64,11 +64,15 @@ def _to_host(*columns: Tensor) -> Iterable[Many[float]]:
 
 
 def _proposal(
-    values: Many[float], row: Sequence, side: Side, top: tuple[tuple[int, float], ...]
+    values: Many[float],
+    names: list[str],
+    row: Sequence,
+    side: Side,
+    top: tuple[tuple[int, float], ...],
 ) -> Proposal:
     token, logprob, next_side, keep, entropy, *readable = values
-    reads = row.request.policy.reads
-    named = dict(zip(READABLE, readable, strict=True)) if reads else {}
+    policy, span = row.request.policy, row.span if side is Side.LLM else None
+    named = dict(zip(names, readable, strict=True)) if policy.reads else {}
     return Proposal(
         position=len(row.tokens),
         token=int(token),
@@ -77,24 +81,20 @@ def _proposal(
         next_side=Side(int(next_side)),
         entropy=entropy,
         logprob=logprob,
-        signals={name: named[name] for name in reads},
+        signals={name: named[name] for name in policy.recorded()} if named else {},
         top_logprobs=top,
+        span=tuple(span.scores) if span else (),
+        back=span.back if span else 0,
     )
 
 
-def _counters(rows: Many[Sequence], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Seeds and positions, int64 (rows,): all that randomness depends on."""
+def _counters(rows: Many[Sequence], device: torch.device) -> Counters:
     seeds = torch.tensor([row.seed for row in rows], device=device)
     return seeds, torch.tensor([len(row.tokens) for row in rows], device=device)
 
 
 def _draw(
-    logp: Tensor,
-    best: Tensor,
-    rows: Many[Sequence],
-    hot: list[int],
-    seeds: Tensor,
-    positions: Tensor,
+    logp: Tensor, best: Tensor, rows: Many[Sequence], hot: list[int], counters: Counters
 ) -> Tensor:
     """Token ids (rows,): the likeliest, or a draw for the rows that sample (`hot`)."""
     at = torch.tensor(hot, device=logp.device)
@@ -106,26 +106,26 @@ def _draw(
         top_p=torch.tensor([s.top_p for s in settings], device=logp.device),
         min_p=torch.tensor([s.min_p for s in settings], device=logp.device),
     )
-    return best.index_copy(0, at, sampling.draw(logp[at], filters, seeds[at], positions[at]))
+    return best.index_copy(0, at, sampling.draw(logp[at], filters, *(c[at] for c in counters)))
 
 
-def _decide(signals: Signals, rows: Many[Sequence]) -> Decision:
+def _decide(found: Signals, rows: Many[Sequence]) -> Decision:
     """Ask each kind of policy in the batch once, about all of its rows."""
-    kinds: dict[type[Policy], list[int]] = {}
+    if len(rows) == 1:
+        return _ask(type(rows[0].request.policy), found, rows)
+    kinds: dict[tuple[type[Policy], int], list[int]] = {}
     for i, row in enumerate(rows):
-        kinds.setdefault(type(row.request.policy), []).append(i)
+        kinds.setdefault((type(row.request.policy), row.state.shape[1]), []).append(i)
     if len(kinds) == 1:
-        (kind,) = kinds
-        return _ask(kind, signals, rows)
-    next_side, keep = torch.empty_like(signals.side), torch.empty_like(signals.side).bool()
-    for kind, members in kinds.items():
-        at = torch.tensor(members, device=signals.side.device)
-        part = Signals(
-            signals.side[at], signals.entropy[at], signals.max_prob[at], signals.coin[at]
-        )
+        ((kind, _),) = kinds
+        return _ask(kind, found, rows)
+    next_side, keep = torch.empty_like(found.side), torch.empty_like(found.side).bool()
+    for (kind, _), members in kinds.items():
+        at = torch.tensor(members, device=found.side.device)
+        part = found.only(kind.reads, kind.top, at)
         decision = _ask(kind, part, [rows[i] for i in members])
         next_side[at], keep[at] = decision.next_side, decision.keep
-    return Decision(next_side, keep, signals.entropy[:, None])
+    return Decision(next_side, keep, found.entropy[:, None])
 
 
 def _ask(kind: type[Policy], signals: Signals, rows: Many[Sequence]) -> Decision:

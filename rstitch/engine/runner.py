@@ -15,6 +15,10 @@ from torch import Tensor
 Row = int
 """Handle of one sequence's KV on one side."""
 
+Wanted = Literal["last", "all"] | Sequence[int]
+"""After which of the fed tokens logits are wanted: each row's last, every one, or for each row that
+many of its last."""
+
 
 @dataclass(frozen=True, slots=True)
 class Extend:
@@ -40,13 +44,19 @@ class Runner(Protocol):
         """Tokens of the row whose KV exists."""
         ...
 
-    def extend(self, batch: Sequence[Extend], logits: Literal["last", "all"] = "last") -> Tensor:
+    def extend(self, batch: Sequence[Extend], logits: Wanted = "last") -> Tensor:
         """Feed tokens to rows in one forward pass; afterwards each row has cached them.
 
         Returns raw logits (rows, columns) after each row's last token, or (tokens, columns) after
-        every token. Each row may occur once; no token list may be empty. If it raises, no row's
-        cached length has changed.
+        all that are wanted, row by row. Each row may occur once; no token list may be empty. If it
+        raises, no row's cached length has changed.
         """
+        ...
+
+    def extend_hidden(
+        self, batch: Sequence[Extend], logits: Wanted = "last"
+    ) -> tuple[Tensor, Tensor]:
+        """As `extend`, with the final hidden states (tokens, width) that the head reads."""
         ...
 
     def truncate(self, row: Row, n: int) -> None:

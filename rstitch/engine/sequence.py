@@ -9,7 +9,9 @@ from torch import Tensor
 
 from rstitch.engine.request import Request
 from rstitch.engine.runner import Row
+from rstitch.engine.span import Span
 from rstitch.engine.vocabulary import Translation
+from rstitch.errors import BadPolicy
 from rstitch.text import TextStream
 from rstitch.types import FinishReason, Forward, Proposal, Side, Usage
 
@@ -39,6 +41,12 @@ class Sequence:
     finish: FinishReason | None = None
     translation: Translation | None = None
     """Between the sides' special tokens; None where ids are the same."""
+    span: Span | None = None
+    """What may still be taken back, where the policy rewinds."""
+    thought: tuple[int, bool] | None = None
+    """Tokens looked at by `Marks.thinking`, and whether a thought was open after them."""
+    discarded: set[Side] = field(default_factory=set)
+    """Sides whose proposal for the next position was discarded."""
 
     @property
     def pinned(self) -> bool:
@@ -67,16 +75,39 @@ class Sequence:
         if proposal.keep:
             self.tokens.append(proposal.token)
             self.sides.append(proposal.side)
+            self.discarded.clear()
+        else:
+            self._discard(proposal)
         self.counts["discards"] += not proposal.keep
         self.counts["handoffs"] += proposal.next_side != proposal.side
         self.side = proposal.next_side
 
-    def record_forward(self, forward: Forward, cached_before: int) -> None:
-        """`catchup` counts the answer's tokens that the side read but had not written."""
-        self.forwards.append(forward)
-        prompt = len(self.request.prompts[forward.side])
-        read = self.sides[max(0, cached_before - prompt) : max(0, forward.context - prompt)]
-        self.counts["catchup"] += len(read) - read.count(forward.side)
+    def _discard(self, proposal: Proposal) -> None:
+        """Raises BadPolicy for a discard from which the answer might never go on."""
+        name, side = self.request.policy.name, proposal.side
+        if proposal.next_side is side:
+            raise BadPolicy(
+                f"policy {name!r} discarded a token of the {side.name} and asks it again"
+            )
+        if proposal.back or side in self.discarded:
+            raise BadPolicy(
+                f"policy {name!r} discarded what the {side.name} wrote at position "
+                f"{proposal.position}, where it had to be kept"
+            )
+        self.discarded.add(side)
+
+    def cut(self, n: int) -> None:
+        """Take back all but the first n tokens."""
+        self.counts["rewound"] += len(self.tokens) - n
+        del self.tokens[n:], self.sides[n:]
+        self.thought = None
+
+    def read(self, side: Side, cached: int, count: int) -> None:
+        """A side is fed `count` tokens after its first `cached`; `catchup` counts the answer's
+        tokens among them that it had not written."""
+        prompt = len(self.request.prompts[side])
+        read = self.sides[max(0, cached - prompt) : max(0, cached + count - prompt)]
+        self.counts["catchup"] += len(read) - read.count(side)
 
     def usage(self, now: float) -> Usage:
         llm = self.sides.count(Side.LLM)
@@ -87,5 +118,6 @@ class Sequence:
             discards=self.counts["discards"],
             handoffs=self.counts["handoffs"],
             catchup_tokens=self.counts["catchup"],
+            rewound_tokens=self.counts["rewound"],
             seconds=now - self.accepted,
         )

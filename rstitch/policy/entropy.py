@@ -7,8 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from rstitch.errors import BadRequest
-from rstitch.policy.base import Decision, Policy, Signals, hand_off, is_number
+from rstitch.policy.base import Decision, Policy, Signals, hand_off, need_number, threshold
 from rstitch.types import Side
 
 
@@ -22,8 +21,7 @@ class EntropyThreshold(Policy):
     """Normalised entropy. At 1 and above the SLM writes alone, below 0 the LLM: both exactly."""
 
     def __post_init__(self) -> None:
-        if not is_number(self.tau):
-            raise BadRequest(f"tau is {self.tau!r}; it must be a number such as 0.02")
+        need_number("tau", self.tau)
 
     def start(self) -> Side:
         return Side.LLM if self.tau < 0 else Side.SLM
@@ -34,8 +32,7 @@ class EntropyThreshold(Policy):
         return (Side.SLM,) if self.tau >= 1 else (Side.SLM, Side.LLM)
 
     def initial_state(self) -> tuple[float, ...]:
-        # Below 0 is the LLM alone, however little: float32 would round -1e-46 to -0.
-        return (-1.0 if self.tau < 0 else float(self.tau),)
+        return (threshold(self.tau),)
 
     @classmethod
     def decide(cls, signals: Signals, state: Tensor) -> Decision:

@@ -127,7 +127,7 @@ def test_a_trace_is_explained(tmp_path: Path) -> None:
         (["--tau", "abc"], "--tau is 'abc'; it must be a number such as 0.02"),
         (["--tau", "nan"], "--tau is 'nan'; it must be a number such as 0.02"),
         (["--tau", ""], "--tau is ''; it must be a number such as 0.02"),
-        (["--policy", "oracle"], "unknown policy 'oracle'; known: confidence, entropy, llm"),
+        (["--policy", "oracle"], "unknown policy 'oracle'; known: confidence, entropy, hysteresis"),
         (
             ["--policy", "random", "--param", "r=1"],
             "policy 'random' has no parameter 'r'; it takes",

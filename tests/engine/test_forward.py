@@ -8,8 +8,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, Qwen3Config
 
-from rstitch.engine.attention import NAME
+from rstitch.engine.attention import NAME, Batch, Span
 from rstitch.engine.forward import ModelForward, PlainForward, choose
+from rstitch.engine.kv import KVSlabs
 from rstitch.engine.layout import transpose_linears
 
 SMALL: dict[str, Any] = {
@@ -60,3 +61,20 @@ def test_transposed_weights_keep_values_and_spare_what_an_embedding_shares() -> 
         inner = name.endswith("_proj.weight")
         assert weight.t().is_contiguous() == inner or weight.dim() == 1, name
     assert model.lm_head.weight.data_ptr() == model.model.embed_tokens.weight.data_ptr()
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("config", [LlamaConfig(**SMALL), Gemma2Config(**SMALL)])
+def test_hidden_states_are_what_the_head_reads(config: Any) -> None:
+    """Piece by piece and through a model's own forward, which caps logits after its head."""
+    model = random_model(config)
+    forward, memory = choose(model), KVSlabs(1, 8)
+    memory.reserve(4)
+    batch = Batch(memory, [Span(memory.open(), 0, 4)], torch.device("cpu"))
+    ids = torch.tensor([[5, 9, 2, 7]])
+    logits, hidden = forward.with_hidden(ids, batch.positions[None], batch, 2)
+    plain = model.model(input_ids=ids, position_ids=batch.positions[None], use_cache=False,
+                        rst_batch=batch).last_hidden_state  # fmt: skip
+    assert torch.allclose(hidden, plain[:, -2:], atol=1e-5)
+    assert torch.equal(logits, forward(ids, batch.positions[None], batch, 2))
+    assert not model.get_output_embeddings()._forward_pre_hooks, "the listener stayed"

@@ -19,6 +19,7 @@ from tests.models import (
     Answer,
     assert_clean,
     collect,
+    context,
     drain,
     engine,
     plain_greedy,
@@ -47,7 +48,15 @@ POLICIES: dict[str, Policy] = {
     "llm": make("llm"),
     "confidence": make("confidence", threshold=0.22),
     "random": make("random", p=0.3, q=0.4),
+    "margin": make("margin", bound=0.1),
+    "window": make("window", tau=0.65, window=3),
+    "hysteresis": make("hysteresis", tau_out=0.7, tau_back=0.6, min_slm=1, min_llm=2),
+    "phase": make("phase", tau_think=0.75, tau_answer=0.6),
+    "rewind": make("rewind", tau=0.7, epsilon=0.002),
+    "rewind all": make("rewind", tau=0.65, epsilon=1.0),
 }
+HANDING = ("tau 0.65", "confidence", "random", "margin", "window", "hysteresis", "phase", "rewind")
+"""Policies whose answers on the random pair pass control often."""
 SAMPLINGS = {
     "greedy": Sampling(),
     "hot": Sampling(temperature=1.2, seed=7),
@@ -112,7 +121,7 @@ def test_one_model_on_both_sides_is_that_model(policy: str, sampled: str) -> Non
         [answer.tokens for answer in want],
         lambda i, at: margin(alone[i], want[i], at),
     )
-    if policy in ("tau 0.65", "confidence", "random"):
+    if policy in HANDING:
         handoffs = [answer.finished.usage.handoffs for answer in got]
         assert sum(handoffs) > 5, f"the test says nothing with {handoffs} hand-offs"
 
@@ -160,7 +169,7 @@ def test_stitching_is_algorithm_1(tau: float, sampled: str) -> None:
 
 
 @pytest.mark.parametrize("sampled", ["greedy", "filtered"])
-@pytest.mark.parametrize("policy", ["tau 0.65", "tau 0.75", "confidence", "random"])
+@pytest.mark.parametrize("policy", ["tau 0.75", *HANDING])
 def test_catching_up_equals_a_full_recompute(policy: str, sampled: str) -> None:
     """Every kept and discarded proposal has the entropy and log-probability that a plain full
     forward over (prompt + tokens kept before it) gives."""
@@ -168,23 +177,108 @@ def test_catching_up_equals_a_full_recompute(policy: str, sampled: str) -> None:
     answers = run(engine(), requests)
     seen = {(side, keep): 0 for side in Side for keep in (True, False)}
     for request, answer in zip(requests, answers, strict=True):
-        full = {
-            side: plain_log_probs(side, [*request.prompts[side], *answer.tokens]) for side in Side
-        }
-        kept = 0
-        for p in answer.proposals:
-            assert p.position == kept
-            logp = full[p.side][len(request.prompts[p.side]) - 1 + kept]
+        for at, p in enumerate(answer.proposals):
+            before = context(answer.proposals[:at])
+            full = plain_log_probs(p.side, [*request.prompts[p.side], *before])
+            assert p.position == len(before) - p.back
+            start = len(request.prompts[p.side]) - 1
+            for i, score in enumerate(p.span, start=len(before) - len(p.span)):
+                off = abs(score - float(full[start + i][before[i]]))
+                assert off < TOLERANCE, f"score of token {i} in {p} off by {off:.1e}"
+            logp = full[start + p.position]
             off = abs(p.entropy - float(sampling.entropy(logp[None])))
             assert off < TOLERANCE, f"entropy of {p} off by {off:.1e}"
             off = abs(p.logprob - float(logp[p.token]))
             assert off < TOLERANCE, f"log-probability of {p} off by {off:.1e}"
             if "max_prob" in p.signals:
                 assert p.signals["max_prob"] == pytest.approx(float(logp.max().exp()), abs=1e-4)
-            kept += p.keep
+            if "margin" in p.signals:
+                first, second = logp.topk(2).values.exp().tolist()
+                assert p.signals["margin"] == pytest.approx(first - second, abs=1e-4)
             seen[p.side, p.keep] += 1
     assert seen[LLM, False] == 0
     assert min(seen[SLM, True], seen[SLM, False], seen[LLM, True]) >= 5, seen
+
+
+def slow_rewind(request: Request) -> list[Any]:
+    """docs/algorithm.md, "Rewind", in a plain loop with full forward passes."""
+    tau, epsilon = np.float32(request.policy.tau), request.policy.epsilon
+    kept: list[int] = []
+    steps: list[Any] = []
+    side, confirmed = SLM, 0
+    while len(kept) < request.max_tokens:
+        full = plain_log_probs(side, [*request.prompts[side], *kept])
+        start, back = len(request.prompts[side]) - 1, 0
+        if side is LLM:
+            probs = [float(full[start + i][t].exp()) for i, t in enumerate(kept)]
+            bad = [i for i in range(confirmed, len(kept)) if probs[i] < epsilon]
+            back = len(kept) - bad[0] if bad else 0
+            del kept[len(kept) - back :]
+        logp = full[start + len(kept)][None]
+        unsure = np.float32(float(sampling.entropy(logp))) > tau
+        token = int(logp.argmax())
+        if request.sampling.temperature > 0:
+            counters = torch.tensor([request.sampling.seed]), torch.tensor([len(kept)])
+            token = int(sampling.draw(logp, filters_of(request, 1), *counters))
+        steps.append((len(kept), token, side, back, LLM if unsure else SLM))
+        if side is LLM or not unsure:
+            kept.append(token)
+            if token == EOS:
+                break
+        confirmed = len(kept) if side is LLM else confirmed
+        side = LLM if unsure else SLM
+    return steps
+
+
+@pytest.mark.parametrize("sampled", ["greedy", "filtered"])
+@pytest.mark.parametrize(("tau", "epsilon"), [(0.7, 0.002), (0.75, 0.0005), (0.65, 1.0), (0.7, 0)])
+def test_rewinding_is_the_loop_of_the_document(tau: float, epsilon: float, sampled: str) -> None:
+    policy = make("rewind", tau=tau, epsilon=epsilon)
+    requests = [ask(policy, n, sampling=SAMPLINGS[sampled], max_tokens=25) for n in range(4)]
+    got = run(engine(), requests)
+    assert_same(
+        [[(p.position, p.token, p.side, p.back, p.next_side) for p in a.proposals] for a in got],
+        [slow_rewind(request) for request in requests],
+        lambda i, at: margin(requests[i], got[i], at),
+    )
+    back = sum(answer.finished.usage.rewound_tokens for answer in got)
+    assert (back > 5) == (epsilon > 0), f"{back} tokens taken back"
+    for answer in got:
+        assert answer.tokens == context(answer.proposals), "keep is not what is in the answer"
+        assert back == 0 or answer.finished.usage.rewound_tokens == sum(
+            p.taken_back for p in answer.proposals
+        )
+
+
+def test_rewinding_with_epsilon_0_is_the_entropy_rule() -> None:
+    for tau in (0.65, 0.75):
+        requests = [ask(make("entropy", tau=tau), n) for n in range(4)]
+        net = [replace(r, policy=make("rewind", tau=tau, epsilon=0)) for r in requests]
+        assert_same_answers(run(engine(), net), run(engine(), requests), requests)
+
+
+def ends() -> list[tuple[Policy, Side]]:
+    taus = ((1.0, SLM), (3.0, SLM), (-1e-9, LLM))
+    one = [(make(name, tau=tau), side) for name in ("rewind", "window") for tau, side in taus]
+    two = [(make("phase", tau_think=tau, tau_answer=tau), side) for tau, side in taus]
+    stay = [(make("hysteresis", tau_out=t, tau_back=t, min_slm=3), side) for t, side in taus]
+    return [*one, *two, *stay]
+
+
+@pytest.mark.parametrize(("policy", "side"), ends(), ids=str)
+def test_the_ends_of_other_rules_are_one_side_alone(policy: Policy, side: Side) -> None:
+    """Without the other side's prompt: it cannot have run."""
+    alone = [
+        replace(r := ask(make(side.label), n), prompts={side: r.prompts[side]}) for n in (0, 1)
+    ]
+    other = [replace(request, policy=policy) for request in alone]
+    assert_same_answers(run(engine(), other), run(engine(), alone), alone)
+
+
+def test_hysteresis_without_a_stay_is_the_entropy_rule() -> None:
+    requests = [ask(make("entropy", tau=0.65), n) for n in range(4)]
+    same = [replace(r, policy=make("hysteresis", tau_out=0.65, tau_back=0.65)) for r in requests]
+    assert_same_answers(run(engine(), same), run(engine(), requests), requests)
 
 
 def test_recorded_decisions_follow_from_recorded_signals() -> None:
@@ -203,15 +297,16 @@ def test_recorded_decisions_follow_from_recorded_signals() -> None:
 
 
 def company() -> list[Request]:
-    """Eight requests that differ in prompts, lengths, policies, taus and sampling. Greedy ones with
-    a random policy take their coins from the seed too."""
+    """Sixteen requests that differ in prompts, lengths, policies, taus and sampling. Greedy ones
+    with a random policy take their coins from the seed too."""
     names = ["random", "tau 0.65", "confidence", "llm", "tau 0.5", "slm", "tau 0.75", "tau -1"]
+    names += ["rewind", "window", "margin", "hysteresis", "rewind", "phase", "rewind all", "window"]
     kinds = [Sampling(seed=5), Sampling(0.7, seed=1), Sampling(1.0, top_k=5, seed=2), Sampling()]
     kinds += [Sampling(1.5, top_p=0.8, seed=3), Sampling(1.0, min_p=0.1, seed=2), Sampling()]
     kinds += [Sampling(1.0, top_k=50, top_p=0.95, min_p=0.01, seed=2**62)]
     return [
-        ask(POLICIES[name], n, sampling=kind, max_tokens=12 + 4 * n)
-        for n, (name, kind) in enumerate(zip(names, kinds, strict=True))
+        ask(POLICIES[name], n, sampling=kinds[n % 8], max_tokens=12 + 4 * (n % 8))
+        for n, name in enumerate(names)
     ]
 
 
@@ -300,7 +395,7 @@ def steps_until(requests: list[Request], count: int) -> tuple[list[str], list[An
 
 
 def test_cancelling_everybody_after_any_event_leaves_nothing_behind() -> None:
-    requests = [replace(request, max_tokens=6) for request in company()[:5]]
+    requests = [replace(company()[n], max_tokens=6) for n in (0, 1, 2, 4, 8, 12)]
     want = run(engine(), requests)
     total = sum(len(answer.proposals) + 1 for answer in want)
     for count in range(1, total + 1, 3):
@@ -308,7 +403,8 @@ def test_cancelling_everybody_after_any_event_leaves_nothing_behind() -> None:
         assert_clean(pair)
         assert pair.idle
         for answer, whole in zip(answers, want, strict=True):
-            assert answer.steps == whole.steps[: len(answer.steps)]
+            # The end came before what would have been taken back was: it stays.
+            assert answer.decided == whole.decided[: len(answer.steps)]
             if answer.finished.reason != "cancelled":
                 assert answer.steps == whole.steps
 

@@ -196,6 +196,44 @@ def test_compiled_steps_equal_a_full_forward(monkeypatch: pytest.MonkeyPatch) ->
     assert_rows(Side.LLM, one, ids)
 
 
+def test_as_many_of_the_last_distributions_as_each_row_wants() -> None:
+    """Of one row and of several; with and without the states that they were made of."""
+    one = runner(Side.LLM)
+    ids = {one.open(): list(prompt(n, n)) for n in (9, 4, 12)}
+    for counts in ((3, 1, 12), (1, 1, 1), (9, 4, 2)):
+        fed = [Extend(row, tokens) for row, tokens in ids.items()]
+        got, hidden = one.extend_hidden(fed, counts)
+        for row in ids:
+            one.truncate(row, 0)
+        assert differ(one.extend(fed, counts), got) == 0
+        with torch.inference_mode():
+            assert differ(got, model(Side.LLM).lm_head(hidden)) < TOLERANCE
+        ends = [
+            plain_logits(Side.LLM, tokens)[-n:]
+            for tokens, n in zip(ids.values(), counts, strict=True)
+        ]
+        assert differ(got, torch.cat(ends)) < TOLERANCE
+        for row in ids:
+            one.truncate(row, 0)
+    (row, *_), tokens = ids, list(prompt(9, 9))
+    assert (
+        differ(one.extend([Extend(row, tokens)], [5]), plain_logits(Side.LLM, tokens)[-5:]) < 1e-4
+    )
+
+
+def test_hidden_states_of_a_compiled_runner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such a pass is not compiled; it shares the row's memory with those that are."""
+    monkeypatch.setattr(torch, "compile", lambda forward, **_: forward)
+    one = TorchRunner(model(Side.LLM), 97, 4, LONGEST, compile=True)
+    row, ids = one.open(), list(prompt(20))
+    one.extend([Extend(row, ids[:18])])
+    logits, hidden = one.extend_hidden([Extend(row, ids[18:19])])
+    assert hidden.shape == (1, 64)
+    assert differ(logits, plain_logits(Side.LLM, ids[:19])[-1:]) < TOLERANCE
+    logits = one.extend([Extend(row, ids[19:])])
+    assert differ(logits, plain_logits(Side.LLM, ids)[-1:]) < TOLERANCE
+
+
 def test_both_ways_of_loading_have_the_same_weights() -> None:
     """Else every comparison here would say nothing."""
     for side in Side:

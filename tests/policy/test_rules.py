@@ -13,7 +13,7 @@ from torch import Tensor
 from rstitch import sampling
 from rstitch.errors import BadRequest
 from rstitch.policy import REGISTRY, Policy, make
-from rstitch.policy.base import Decision, Signals
+from rstitch.policy.base import Signals
 from rstitch.types import Side
 
 SLM, LLM = Side.SLM, Side.LLM
@@ -21,6 +21,11 @@ SLM, LLM = Side.SLM, Side.LLM
 PARAMETERS: dict[str, dict[str, float]] = {
     "entropy": {"tau": 0.3},
     "confidence": {"threshold": 0.6},
+    "margin": {"bound": 0.4},
+    "window": {"tau": 0.3, "window": 4},
+    "hysteresis": {"tau_out": 0.5, "tau_back": 0.2, "min_slm": 2, "min_llm": 3},
+    "phase": {"tau_think": 0.6, "tau_answer": 0.2},
+    "rewind": {"tau": 0.3, "epsilon": 0.05},
     "slm": {},
     "llm": {},
     "random": {"p": 0.3, "q": 0.6},
@@ -33,18 +38,31 @@ def signals(
     entropy: list[float] | float = 0.0,
     max_prob: list[float] | float = 0.5,
     coin: list[float] | float = 0.5,
+    **others: list[float] | float,
 ) -> Signals:
     sides = side if isinstance(side, list) else [side]
-    columns = [c if isinstance(c, list) else [c] for c in (entropy, max_prob, coin)]
-    rows = max(len(sides), *map(len, columns))
+    given = {"entropy": entropy, "max_prob": max_prob, "coin": coin, **others}
+    columns = {name: c if isinstance(c, list) else [c] for name, c in given.items()}
+    rows = max(len(sides), *map(len, columns.values()))
     return Signals(
         torch.tensor(sides).expand(rows).clone(),
-        *(torch.tensor(c, dtype=torch.float32).expand(rows).clone() for c in columns),
+        **{
+            name: torch.tensor(c, dtype=torch.float32).expand(rows).clone()
+            for name, c in columns.items()
+        },
     )
 
 
 def states(policy: Policy, rows: int) -> Tensor:
     return torch.tensor([policy.initial_state()] * rows, dtype=torch.float32).view(rows, -1)
+
+
+def memories(policy: Policy, rows: int) -> Tensor:
+    """States as they are after a few random steps, different in every row."""
+    state = states(policy, rows)
+    for seed in range(1, 8):
+        state = policy.decide(many_rows(rows, seed), state).state
+    return state
 
 
 def decide(policy: Policy, given: Signals) -> list[tuple[Side, bool]]:
@@ -124,6 +142,138 @@ def test_random(
     policy = make("random", p=p, q=q)
     assert decide(policy, signals(SLM, coin=coin)) == [on_slm]
     assert decide(policy, signals(LLM, coin=coin)) == [on_llm]
+
+
+@pytest.mark.parametrize(
+    ("bound", "gap", "on_slm", "on_llm"),
+    [
+        (0.4, 0.9, STAY_SLM, LEAVE_LLM),
+        (0.4, 0.39, LEAVE_SLM, STAY_LLM),
+        (0.5, 0.5, STAY_SLM, LEAVE_LLM),  # below leaves, at and above returns
+        (0, 0.0, STAY_SLM, LEAVE_LLM),  # never left
+        (1, 0.999, LEAVE_SLM, STAY_LLM),
+        (1, 1.0, STAY_SLM, LEAVE_LLM),
+    ],
+)
+def test_margin(
+    bound: float, gap: float, on_slm: tuple[Side, bool], on_llm: tuple[Side, bool]
+) -> None:
+    policy = make("margin", bound=bound)
+    assert decide(policy, signals(SLM, margin=gap)) == [on_slm]
+    assert decide(policy, signals(LLM, margin=gap)) == [on_llm]
+
+
+@pytest.mark.parametrize(
+    ("phase", "entropy", "on_slm", "on_llm"),
+    [
+        (1, 0.5, STAY_SLM, LEAVE_LLM),  # in a thought, up to 0.6
+        (1, 0.61, LEAVE_SLM, STAY_LLM),
+        (0, 0.5, LEAVE_SLM, STAY_LLM),  # in the answer, up to 0.2
+        (0, 0.19, STAY_SLM, LEAVE_LLM),
+    ],
+)
+def test_phase(
+    phase: float, entropy: float, on_slm: tuple[Side, bool], on_llm: tuple[Side, bool]
+) -> None:
+    policy = make("phase", tau_think=0.6, tau_answer=0.2)
+    assert decide(policy, signals(SLM, entropy, phase=phase)) == [on_slm]
+    assert decide(policy, signals(LLM, entropy, phase=phase)) == [on_llm]
+
+
+def walk(policy: Policy, *proposals: tuple[Side, float]) -> list[tuple[Side, bool]]:
+    """(next side, kept) of each (side, entropy) in turn; whose turn it is must agree."""
+    state, said, turn = states(policy, 1), [], policy.start()
+    for side, entropy in proposals:
+        assert side is turn, f"after {said} it is the {turn.name}'s turn"
+        decision = policy.decide(signals(side, entropy), state)
+        state, turn = decision.state, Side(int(decision.next_side))
+        said.append((turn, bool(decision.keep)))
+    return said
+
+
+def test_window_by_hand() -> None:
+    """tau 0.5 over three proposals: means 0.3, 0.45, 0.4, then 0.57 leaves although the one before
+    it was above tau alone. The LLM goes by its own entropy and adds nothing to the ring: back on
+    the SLM, (0.3 + 1.0 + 0.1) / 3 stays, (1.0 + 0.1 + 0.9) / 3 leaves."""
+    policy = make("window", tau=0.5, window=3)
+    assert walk(
+        policy,
+        (SLM, 0.3), (SLM, 0.6), (SLM, 0.3), (SLM, 1.0),
+        (LLM, 0.6), (LLM, 0.5),
+        (SLM, 0.1), (SLM, 0.9),
+    ) == [
+        STAY_SLM, STAY_SLM, STAY_SLM, LEAVE_SLM,
+        STAY_LLM, LEAVE_LLM,
+        STAY_SLM, LEAVE_SLM,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("tau", "said"), [(0.0, LEAVE_SLM), (0.95, STAY_SLM)])
+def test_window_always_and_never(tau: float, said: tuple[Side, bool]) -> None:
+    assert walk(make("window", tau=tau), (SLM, 0.9)) == [said]
+
+
+def test_a_window_of_one_is_the_entropy_rule() -> None:
+    given = many_rows(300)
+    one, plain = make("window", tau=0.4, window=1), make("entropy", tau=0.4)
+    assert decide(one, given) == decide(plain, given)
+
+
+def test_hysteresis_by_hand() -> None:
+    """Out above 0.6 after two kept SLM tokens, back at or below 0.2 after two LLM tokens."""
+    policy = make("hysteresis", tau_out=0.6, tau_back=0.2, min_slm=2, min_llm=2)
+    assert walk(
+        policy,
+        (SLM, 0.9), (SLM, 0.9), (SLM, 0.6), (SLM, 0.7),  # kept, kept, not above, out
+        (LLM, 0.1), (LLM, 0.21), (LLM, 0.2),  # too early, not at, back
+        (SLM, 0.9), (SLM, 0.9), (SLM, 0.9),  # a stay of its own again
+    ) == [
+        STAY_SLM, STAY_SLM, STAY_SLM, LEAVE_SLM,
+        STAY_LLM, STAY_LLM, LEAVE_LLM,
+        STAY_SLM, STAY_SLM, LEAVE_SLM,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("tau_out", "tau_back", "start", "sides"),
+    [
+        (1.0, 0.2, SLM, (SLM,)),
+        (-1, -1, LLM, (LLM,)),
+        (-1, 0.2, SLM, (SLM, LLM)),
+        (0.5, -1, SLM, (SLM, LLM)),  # once out, never back
+    ],
+)
+def test_ends_of_hysteresis(
+    tau_out: float, tau_back: float, start: Side, sides: tuple[Side, ...]
+) -> None:
+    policy = make("hysteresis", tau_out=tau_out, tau_back=tau_back, min_slm=5)
+    assert (policy.start(), policy.sides()) == (start, sides)
+
+
+@pytest.mark.parametrize(
+    ("think", "answer", "sides"),
+    [(1, 1.5, (SLM,)), (-1, -2, (LLM,)), (1, -1, (SLM, LLM)), (0.3, 1, (SLM, LLM))],
+)
+def test_ends_of_phase(think: float, answer: float, sides: tuple[Side, ...]) -> None:
+    policy = make("phase", tau_think=think, tau_answer=answer)
+    assert (policy.start(), policy.sides()) == (sides[0], sides)
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "probabilities", "stay"),
+    [
+        (0.1, [0.5, 0.2, 0.1], 3),  # at epsilon it stays
+        (0.1, [0.5, 0.09, 0.9], 1),  # the first below it, and all after
+        (0.1, [0.01], 0),
+        (0.1, [0.0], 0),
+        (0.0, [0.0, 0.0], 2),  # never
+        (1.0, [1.0, 0.999999], 1),  # whatever is not certain
+        (0.1, [], 0),
+    ],
+)
+def test_rewind(epsilon: float, probabilities: list[float], stay: int) -> None:
+    scores = torch.tensor(probabilities).log().tolist()
+    assert make("rewind", tau=0.3, epsilon=epsilon).confirm(scores) == stay
 
 
 @pytest.mark.parametrize(("name", "side"), [("slm", SLM), ("llm", LLM)])
@@ -215,14 +365,19 @@ def test_random_reproduces_share_and_run_length() -> None:
 # -- laws of every policy -------------------------------------------------------------------------
 
 
+NAMES = ("side", "entropy", "max_prob", "coin", "margin", "phase", "boundary")
+"""Signals that are one number per row and that a built-in policy may read."""
+
+
 def many_rows(n: int, seed: int = 0) -> Signals:
     generator = torch.Generator().manual_seed(seed)
-    numbers = torch.rand(3, n, generator=generator)
-    return Signals(torch.randint(0, 2, (n,), generator=generator), *numbers)
+    numbers = torch.rand(len(NAMES) - 1, n, generator=generator)
+    side = torch.randint(0, 2, (n,), generator=generator)
+    return Signals(side, **dict(zip(NAMES[1:], numbers, strict=True)))
 
 
-def rows(part: Signals | Decision, at: slice) -> Any:
-    return type(part)(*(getattr(part, name)[at] for name in part.__slots__))
+def rows(part: Signals, at: slice) -> Signals:
+    return Signals(**{name: getattr(part, name)[at] for name in NAMES})
 
 
 @pytest.mark.parametrize("name", REGISTRY)
@@ -230,8 +385,9 @@ def test_decisions_are_row_wise_and_pure(name: str) -> None:
     """All rows at once, one by one and twice: the same, with no change of what went in."""
     policy = make(name, **PARAMETERS[name])
     given = many_rows(200)
-    state = states(policy, 200)
-    before = [t.clone() for t in (given.side, given.entropy, given.max_prob, given.coin, state)]
+    state = memories(policy, 200)
+    went_in = [*(getattr(given, name) for name in NAMES), state]
+    before = [tensor.clone() for tensor in went_in]
     together = policy.decide(given, state)
     again = policy.decide(given, state)
     for i in range(200):
@@ -240,8 +396,7 @@ def test_decisions_are_row_wise_and_pure(name: str) -> None:
             mine, batched = getattr(alone, column)[0], getattr(together, column)[i]
             assert torch.equal(mine, batched), f"row {i}: {column} {mine}, in a batch {batched}"
             assert torch.equal(batched, getattr(again, column)[i])
-    after = (given.side, given.entropy, given.max_prob, given.coin, state)
-    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(before, went_in, strict=True))
 
 
 @pytest.mark.parametrize("name", REGISTRY)
@@ -269,8 +424,7 @@ def test_only_declared_signals_are_read(name: str) -> None:
     policy = make(name, **PARAMETERS[name])
     given = many_rows(200)
     known = {"side", "entropy", *policy.reads}
-    blank = {n: torch.full_like(given.entropy, math.nan) for n in ("max_prob", "coin")}
-    seen = Signals(**{n: getattr(given, n) if n in known else blank[n] for n in given.__slots__})
+    seen = Signals(**{n: getattr(given, n) for n in NAMES if n in known})
     full, partial = (policy.decide(s, states(policy, 200)) for s in (given, seen))
     assert torch.equal(full.next_side, partial.next_side)
     assert torch.equal(full.keep, partial.keep)
@@ -308,6 +462,11 @@ def test_an_unknown_policy_is_refused_with_the_known_names() -> None:
         ("entropy", {}, "needs a value for 'tau'"),
         ("random", {"p": 0.1}, "needs a value for 'q'"),
         ("confidence", {"tau": 0.1}, "no parameter 'tau'; it takes threshold"),
+        ("window", {}, "needs a value for 'tau'; it takes tau, window"),
+        ("hysteresis", {"tau_out": 0.1}, "needs a value for 'tau_back'"),
+        ("phase", {"tau_think": 0.1}, "needs a value for 'tau_answer'"),
+        ("rewind", {"epsilon": 0.1}, "needs a value for 'tau'; it takes tau, epsilon"),
+        ("margin", {}, "needs a value for 'bound'"),
     ],
 )
 def test_parameters_are_refused_by_name(name: str, params: dict[str, Any], message: str) -> None:
@@ -322,6 +481,15 @@ def test_parameters_are_refused_by_name(name: str, params: dict[str, Any], messa
         *[("confidence", "threshold", v) for v in (math.nan, -0.1, 1.1, "0.5", None, False)],
         *[("random", "p", v) for v in (math.nan, -0.1, 1.1, "0.5", None)],
         *[("random", "q", v) for v in (math.nan, -1e-9, 2, True)],
+        *[("margin", "bound", v) for v in (math.nan, -0.1, 1.1, "0.5", None)],
+        *[("window", "tau", v) for v in (math.nan, "0.5")],
+        *[("window", "window", v) for v in (0, -1, 2.5, math.inf, math.nan, "3", True, 2000)],
+        *[("hysteresis", p, v) for p in ("tau_out", "tau_back") for v in (math.nan, "1", None)],
+        *[("hysteresis", "min_slm", v) for v in (-1, 0.5, "1", 10**7)],
+        *[("hysteresis", "min_llm", v) for v in (0, 1.5, None)],
+        *[("phase", p, v) for p in ("tau_think", "tau_answer") for v in (math.nan, "1", True)],
+        *[("rewind", "tau", v) for v in (math.nan, "1")],
+        *[("rewind", "epsilon", v) for v in (math.nan, -0.1, 1.1, "0.1", None)],
     ],
 )
 def test_values_that_are_no_numbers_are_refused(name: str, parameter: str, value: object) -> None:

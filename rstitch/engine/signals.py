@@ -1,0 +1,108 @@
+"""The signals that some row's policy asks for, as batched tensors; nothing else is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence as Many
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from rstitch import sampling
+from rstitch.engine.marks import Marks
+from rstitch.engine.sequence import Sequence
+from rstitch.policy.base import Policy, Signals
+from rstitch.types import Side
+
+Counters = tuple[Tensor, Tensor]
+"""Seeds and positions, int64 (rows,): all that randomness depends on."""
+
+
+def asked(rows: Many[Sequence]) -> set[str]:
+    """What the policies of these rows read beside side and entropy."""
+    return {name for row in rows for name in row.request.policy.reads}
+
+
+def compute(
+    logp: Tensor,
+    best: Tensor,
+    rows: Many[Sequence],
+    side: Side,
+    reads: set[str],
+    counters: Counters | None,
+    hidden: Tensor | None,
+    marks: Marks | None,
+) -> Signals:
+    """Signals of rows of log-probabilities (rows, V), whose largest are `best`."""
+    plain = Signals(torch.full((len(rows),), int(side), device=logp.device), sampling.entropy(logp))
+    if not reads:
+        return plain
+    device = logp.device
+    found: dict[str, Tensor] = {}
+    if "max_prob" in reads:
+        found["max_prob"] = best.exp()
+    if "coin" in reads:
+        assert counters is not None
+        found["coin"] = sampling.coins(*counters, int(side))
+    if "margin" in reads or "top_probs" in reads:
+        found |= _top(logp, rows, reads)
+    if "phase" in reads:
+        found["phase"] = _flags(rows, "phase", marks, Marks.thinking, device)
+    if "boundary" in reads:
+        found["boundary"] = _flags(rows, "boundary", marks, Marks.begins_step, device)
+    signals = replace(plain, **found)
+    if "score" not in reads:
+        return signals
+    assert hidden is not None
+    return replace(signals, score=_scores(hidden, signals, rows))
+
+
+def columns(signals: Signals, reads: set[str]) -> dict[str, Tensor]:
+    """Everything that may be recorded, by the names of `Policy.recorded`: tensors (rows,)."""
+    found: dict[str, Tensor] = {}
+    if not reads:
+        return found
+    for name in sorted(reads - {"span"}):
+        value: Tensor = getattr(signals, name)
+        if name == "top_probs":
+            found |= {f"top_probs.{i}": column for i, column in enumerate(value.unbind(1))}
+        else:
+            found[name] = value
+    return found
+
+
+def _top(logp: Tensor, rows: Many[Sequence], reads: set[str]) -> dict[str, Tensor]:
+    """The likeliest probabilities as far as some row wants them, and the first two's difference."""
+    wanted = max(2, *(row.request.policy.top for row in rows))
+    probs = logp.topk(min(wanted, logp.shape[-1]), dim=-1).values.exp()
+    probs = torch.nn.functional.pad(probs, (0, wanted - probs.shape[1]))
+    found = {"margin": probs[:, 0] - probs[:, 1], "top_probs": probs}
+    return {name: value for name, value in found.items() if name in reads}
+
+
+def _flags(
+    rows: Many[Sequence],
+    name: str,
+    marks: Marks | None,
+    holds: Callable[[Marks, Sequence], bool],
+    device: torch.device,
+) -> Tensor:
+    """float32 (rows,): 1 where it holds, 0 also for rows that do not ask."""
+    assert marks is not None
+    flags = [name in row.request.policy.reads and holds(marks, row) for row in rows]
+    return torch.tensor(flags, dtype=torch.float32, device=device)
+
+
+def _scores(hidden: Tensor, signals: Signals, rows: Many[Sequence]) -> Tensor:
+    """Each policy's score of its own rows, NaN for the others."""
+    members: dict[Policy, list[int]] = {}
+    for i, row in enumerate(rows):
+        if "score" in row.request.policy.reads:
+            members.setdefault(row.request.policy, []).append(i)
+    scores = torch.full_like(signals.entropy, torch.nan)
+    for policy, mine in members.items():
+        at = torch.tensor(mine, device=hidden.device)
+        reads = [name for name in policy.reads if name != "score"]
+        scores[at] = policy.score(hidden[at], signals.only(reads, policy.top, at)).float()
+    return scores
