@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -28,32 +29,49 @@ class TorchRunner:
         self.device = next(model.parameters()).device
         self._forward = forward.choose(model)
         self._compiled = CompiledStep(model) if compile else None
+        self._slots: dict[Row, int] = {}
+        """Where each row lies; under a bound the slabs move rows together."""
 
     @torch.inference_mode()
     def open(self) -> Row:
-        return self.kv.open()
+        self._make_room(len(self.kv.length) + 1, 0)
+        return self._named(self.kv.open())
 
     def cached(self, row: Row) -> int:
-        return self.kv.length[row]
+        return self.kv.length[self._slots[row]]
 
     def extend(self, batch: Sequence[Extend], logits: Literal["last", "all"] = "last") -> Tensor:
-        length = self.kv.length
         if self._compiled and len(batch) == 1 and logits == "last":
-            (item,) = batch
-            start, count = length[item.row], len(item.tokens)
-            size = self._compiled.bucket(self.kv, start, count)
-            if size:
-                self.kv.reserve(start + size)
-                with torch.inference_mode():
-                    out = self._compiled(self.kv, item.row, list(item.tokens), size)
-                length[item.row] = start + count
+            out = self._compiled_step(self._compiled, batch[0])
+            if out is not None:
                 return out
-        spans = [Span(item.row, length[item.row], len(item.tokens)) for item in batch]
-        self.kv.reserve(max(span.end for span in spans))
+        length, tokens = self.kv.length, max(self.cached(i.row) + len(i.tokens) for i in batch)
+        self._make_room(len(length), tokens)
+        self.kv.reserve(tokens)
+        slots, length = [self._slots[item.row] for item in batch], self.kv.length
+        spans = [
+            Span(slot, length[slot], len(item.tokens))
+            for slot, item in zip(slots, batch, strict=True)
+        ]
         flat = [token for item in batch for token in item.tokens]
         out = self._pass(flat, Batch(self.kv, spans, self.device), logits)
         for span in spans:
             length[span.slot] = span.end
+        return out
+
+    def _compiled_step(self, compiled: CompiledStep, item: Extend) -> Tensor | None:
+        """The pass over one row where it can be a compiled one, padding included."""
+        start, count = self.cached(item.row), len(item.tokens)
+        size = compiled.bucket(self.kv, start, count)
+        others = [self.cached(row) for row in self._slots if row != item.row]
+        if not size or not self.fits([*others, start + size]):
+            return None
+        self._make_room(len(self.kv.length), start + size)
+        self.kv.reserve(start + size)
+        slot = self._slots[item.row]
+        with torch.inference_mode():
+            out = compiled(self.kv, slot, list(item.tokens), size)
+        self.kv.length[slot] = start + count
         return out
 
     @torch.inference_mode()
@@ -66,13 +84,53 @@ class TorchRunner:
         return self._forward(ids, batch.positions[None], batch, keep)[0]
 
     def truncate(self, row: Row, n: int) -> None:
-        if not 0 <= n <= self.kv.length[row]:
-            raise ValueError(f"cannot truncate a row of {self.kv.length[row]} tokens to {n}")
-        self.kv.length[row] = n
+        if not 0 <= n <= self.cached(row):
+            raise ValueError(f"cannot truncate a row of {self.cached(row)} tokens to {n}")
+        self.kv.length[self._slots[row]] = n
 
     @torch.inference_mode()
     def fork(self, row: Row) -> Row:
-        return self.kv.fork(row)
+        self._make_room(len(self.kv.length) + 1, 0)
+        return self._named(self.kv.fork(self._slots[row]))
 
     def free(self, row: Row) -> None:
-        self.kv.close(row)
+        self.kv.close(self._slots.pop(row))
+
+    # -- memory ---------------------------------------------------------------------------------
+
+    @property
+    def nbytes(self) -> int:
+        return self.kv.nbytes
+
+    @cached_property
+    def token_bytes(self) -> int:
+        return sum(self._cell)
+
+    def bound(self, nbytes: int) -> int:
+        self.kv.bound(nbytes // (sum(self._cell) + max(self._cell)))
+        return min(self.kv.cells, self.max_length)
+
+    def fits(self, lengths: Sequence[int]) -> bool:
+        return self.kv.fits(lengths)
+
+    @cached_property
+    @torch.inference_mode()
+    def _cell(self) -> list[int]:
+        """Bytes per token of every slab, from a pass over one token in memory of its own."""
+        memory = KVSlabs(1, 1)
+        batch = Batch(memory, [Span(memory.open(), 0, 1)], self.device)
+        ids = torch.zeros(1, 1, dtype=torch.long, device=self.device)
+        self._forward(ids, batch.positions[None], batch, 1)
+        return [slab.nbytes for pair in memory.layers.values() for slab in pair]
+
+    @torch.inference_mode()
+    def _make_room(self, rows: int, tokens: int) -> None:
+        moves = self.kv.make_room(rows, tokens)
+        if moves:
+            self._slots = {row: moves.get(slot, slot) for row, slot in self._slots.items()}
+
+    def _named(self, slot: int) -> Row:
+        """A handle for the row in that slot: the slot itself, unless one that moved has it."""
+        row = slot if slot not in self._slots else max(self._slots) + 1
+        self._slots[row] = slot
+        return row
