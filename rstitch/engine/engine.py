@@ -2,7 +2,8 @@
 
 The life of a request: `submit` checks it, the scheduler admits it, each `step` moves it one token
 on (or discards a proposal and parks it for the other side), and when it ends its rows are freed on
-both sides. Parked rows keep their KV, so a hand-off is no more than feeding the unseen tokens.
+both sides. Parked rows keep their KV, so a hand-off is no more than feeding the unseen tokens; a
+row that lost its KV to others feeds all of them.
 """
 
 from __future__ import annotations
@@ -19,13 +20,25 @@ import torch
 
 from rstitch.config import EngineConfig
 from rstitch.engine import gate
-from rstitch.engine.request import Request
+from rstitch.engine.group import Group
+from rstitch.engine.request import Request, sample_ids
+from rstitch.engine.rows import Rows
 from rstitch.engine.runner import Extend, Runner
 from rstitch.engine.scheduler import Scheduler
 from rstitch.engine.sequence import Sequence
 from rstitch.errors import BadRequest
 from rstitch.text import TextStream, Tokenizer
-from rstitch.types import Event, Failed, Finished, FinishReason, Forward, Proposal, Side, Token
+from rstitch.types import (
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    Forward,
+    Proposal,
+    Side,
+    Token,
+    sample_seed,
+)
 
 PREFILL = 16
 """Steps that feed more tokens per row than this say nothing about the cost of decoding."""
@@ -48,6 +61,7 @@ class InProcessEngine:
         self.tokenizer = tokenizer
         self.clock = clock
         self.scheduler = Scheduler(self.config, clock)
+        self.rows = Rows(runners, self.config)
         self._inbox: deque[Sequence | str] = deque()
         self._ids = itertools.count()
         self._wake: Callable[[], None] | None = None
@@ -60,20 +74,30 @@ class InProcessEngine:
     def submit(self, request: Request) -> str:
         """Accept a request. Raises BadRequest when it can never be served, with the numbers."""
         self._check(request)
-        policy, seed = request.policy, request.sampling.seeded().seed
+        seed, name = request.sampling.seeded().seed, f"r{next(self._ids)}"
         assert seed is not None
-        text = TextStream(self.tokenizer, stop=request.stop) if self.tokenizer else None
-        sequence = Sequence(
-            id=f"r{next(self._ids)}",
+        group = Group() if request.n > 1 else None
+        samples = [
+            self._sequence(request, sample, sample_seed(seed, index), group)
+            for index, sample in enumerate(sample_ids(name, request.n))
+        ]
+        if group:
+            group.members += samples
+        self._tell(*samples)
+        return name
+
+    def _sequence(self, request: Request, name: str, seed: int, group: Group | None) -> Sequence:
+        policy = request.policy
+        return Sequence(
+            id=name,
             request=request,
             seed=seed,
             side=policy.start(),
             state=torch.tensor([policy.initial_state()], dtype=torch.float32),
-            text=text,
+            text=TextStream(self.tokenizer, stop=request.stop) if self.tokenizer else None,
             accepted=self.clock(),
+            group=group,
         )
-        self._tell(sequence)
-        return sequence.id
 
     def cancel(self, request_id: str) -> None:
         self._tell(request_id)
@@ -102,6 +126,7 @@ class InProcessEngine:
         return {
             "active": len(self.scheduler.active),
             "queued": len(self.scheduler.queue) + len(self._inbox),
+            "kv": self.rows.stats(),
             "step_seconds": {s.label: self.scheduler.costs.seconds(s, 1) for s in self.runners},
         }
 
@@ -125,16 +150,21 @@ class InProcessEngine:
     def step(self) -> list[Event]:
         """One forward pass of one side over its rows; what came of it. Empty when idle."""
         with self._stepping:
-            events = self._take_inbox()
-            self.scheduler.admit()
-            picked = self.scheduler.pick()
+            events, scheduler = self._take_inbox(), self.scheduler
+            scheduler.admit(lambda one: self.rows.admits(one, list(scheduler.active.values())))
+            picked = scheduler.pick()
             if picked is None:
                 return events
-            return events + self._run(*picked)
+            for side in (picked[0], picked[0].other):
+                rows, fed, cached = self._feed(side)
+                if fed:
+                    return events + self._run(side, rows, fed, cached)
+            raise AssertionError("no row can go on, not even the oldest request's")
 
-    def _run(self, side: Side, rows: list[Sequence]) -> list[Event]:
+    def _run(
+        self, side: Side, rows: list[Sequence], fed: list[Extend], cached: list[int]
+    ) -> list[Event]:
         started = self.clock()
-        rows, fed, cached = self._feed(side, sorted(rows, key=lambda row: row.ready_since))
         try:
             asked, proposals = self._read(side, rows, fed)
         except Exception as error:  # one bad pass must not leave its rows behind
@@ -171,18 +201,23 @@ class InProcessEngine:
         some = logits if len(done) == len(rows) else logits[done]
         return asked, gate.read(some, asked, side, runner.vocab_size)
 
-    def _feed(
-        self, side: Side, rows: list[Sequence]
-    ) -> tuple[list[Sequence], list[Extend], list[int]]:
-        """What each row has not seen yet, under the step's token budget; the oldest goes first."""
+    def _feed(self, side: Side) -> tuple[list[Sequence], list[Extend], list[int]]:
+        """What each row with room has not seen yet, under the step's token budget; who has waited
+        longest goes first."""
         runner, budget = self.runners[side], self.config.max_step_tokens
         taken, fed, cached = [], [], []
-        for sequence in rows:
+        active = list(self.scheduler.active.values())
+        ready = sorted(self.rows.settle(side, active), key=lambda row: row.ready_since)
+        for sequence in active:
+            if sequence.stalled and sequence.side is side:  # it is not its side that it waits for
+                sequence.ready_since = self.clock()
+        for sequence in ready:
             if budget < 1:
                 break
-            row = sequence.rows.get(side)
+            row = self.rows.row(sequence, side)
             if row is None:
-                row = sequence.rows[side] = runner.open()
+                sequence.ready_since = self.clock()
+                continue
             have = runner.cached(row)
             if have == sequence.length(side):  # asked again without a new token: feed the last anew
                 have -= 1
@@ -217,13 +252,15 @@ class InProcessEngine:
 
     def _full(self, row: Sequence) -> bool:
         sides = row.request.policy.sides()
-        return any(row.length(side) >= self.runners[side].max_length for side in sides)
+        return any(row.length(side) >= self.rows.limits[side] for side in sides)
 
     def _check(self, request: Request) -> None:
         if self._closed:
             raise BadRequest("the engine is closed; load the pair again")
         if request.max_tokens < 1:
             raise BadRequest(f"max_tokens is {request.max_tokens}; it must be at least 1")
+        if request.n < 1:
+            raise BadRequest(f"n is {request.n}; it must be at least 1")
         if request.top_logprobs < 0:
             raise BadRequest(f"top_logprobs is {request.top_logprobs}; it must be at least 0")
         if "" in request.stop:
@@ -241,19 +278,15 @@ class InProcessEngine:
         runner = self.runners[side]
         if not prompt:
             raise BadRequest(f"the {side.name}'s prompt is empty; give at least one token")
-        if len(prompt) >= runner.max_length:
-            raise BadRequest(
-                f"the prompt has {len(prompt)} tokens for the {side.name}, whose context is "
-                f"{runner.max_length}; shorten it to at most {runner.max_length - 1}"
-            )
+        self.rows.check(side, prompt)
         worst = max(prompt, key=lambda token: token if token >= 0 else runner.vocab_size - token)
         if not 0 <= worst < runner.vocab_size:
             raise BadRequest(
                 f"token id {worst} is outside the {side.name}'s vocabulary of {runner.vocab_size}"
             )
 
-    def _tell(self, message: Sequence | str) -> None:
-        self._inbox.append(message)
+    def _tell(self, *messages: Sequence | str) -> None:
+        self._inbox.extend(messages)
         if self._wake:
             self._wake()
 
@@ -265,14 +298,13 @@ class InProcessEngine:
                 self.scheduler.add(message)
                 continue
             known = [*self.scheduler.active.values(), *self.scheduler.queue]
-            events += [self._end(s, "cancelled") for s in known if s.id == message]
+            named = [s for s in known if message in (s.id, s.id.partition(".")[0])]
+            events += [self._end(s, "cancelled") for s in named]
         return events
 
     def _release(self, row: Sequence) -> None:
         self.scheduler.remove(row)
-        for side, handle in row.rows.items():
-            self.runners[side].free(handle)
-        row.rows.clear()
+        self.rows.release(row)
 
     def _end(self, row: Sequence, reason: FinishReason) -> Finished:
         self._release(row)

@@ -7,7 +7,7 @@ attention multiplies what it does not attend to by zero, and that must be finite
 A slab is a rectangle, so rows take (rows x longest row) cells, and `cells` bounds that. Where the
 next doubling would break the bound, slabs are reshaped to what the open rows need instead, and rows
 move to the first slots. Slabs are replaced one after the other, so that never more than one of them
-is there twice: with C bytes per cell in all slabs and c in the largest, the peak is cells x (C + c).
+is there twice: with C bytes per cell in all and c in the largest, the peak is cells x (C + c).
 """
 
 from __future__ import annotations

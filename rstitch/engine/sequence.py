@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -11,6 +12,9 @@ from rstitch.engine.request import Request
 from rstitch.engine.runner import Row
 from rstitch.text import TextStream
 from rstitch.types import FinishReason, Forward, Proposal, Side, Usage
+
+if TYPE_CHECKING:
+    from rstitch.engine.group import Group
 
 
 @dataclass(slots=True)
@@ -29,6 +33,10 @@ class Sequence:
     """Clock seconds."""
     ready_since: float = 0.0
     """When it last became ready to run on its side: its waiting time counts from here."""
+    stalled: bool = False
+    """It waits for memory, not for its side."""
+    group: Group | None = None
+    """The other samples of its prompt."""
     rows: dict[Side, Row] = field(default_factory=dict)
     tokens: list[int] = field(default_factory=list)
     sides: list[Side] = field(default_factory=list)

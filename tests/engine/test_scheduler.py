@@ -104,11 +104,11 @@ class World:
         raise AssertionError(f"after {steps} steps still to be written: {self.left}")
 
     def bound(self) -> float:
-        """Longest wait that is promised: `max_wait_steps` LLM steps of patience, then the step
+        """Longest wait that is promised: `max_wait` LLM steps of patience, then the step
         under way, then one of the other side if that has waited longer still."""
         rows = self.config.max_rows
         longest = max(self.costs.seconds(side, rows) for side in Side)
-        return self.config.max_wait_steps * self.costs.seconds(LLM, rows) + 2 * longest + 1e-9
+        return self.config.max_wait * self.costs.seconds(LLM, rows) + 2 * longest + 1e-9
 
     def assert_nobody_starved(self) -> None:
         worst = max(self.waits)
@@ -219,7 +219,7 @@ def test_waiting_reaches_the_predicted_throughput(p: float, q: float, ratio: flo
     costs = LinearCosts((1.0, ratio), (0.01, 0.01 * ratio))
     rates = {}
     for waiting in ("table", "eager"):
-        config = EngineConfig(max_rows=8, waiting=waiting, max_wait_steps=1e9)
+        config = EngineConfig(max_rows=8, waiting=waiting, max_wait=1e9)
         world = World(costs, coin(1, p, q), config)
         for number in range(8):
             world.add(sequence(number, STITCHED), 10**6)
@@ -281,7 +281,7 @@ def test_a_single_stitched_row_never_waits() -> None:
 
 def test_rows_wait_for_each_other_up_to_the_threshold() -> None:
     """Once costs and rates are known (share 22 %, ratio 10), the LLM runs from six of eight on."""
-    config = EngineConfig(max_rows=8, max_wait_steps=1e9)
+    config = EngineConfig(max_rows=8, max_wait=1e9)
     world = World(COSTS, coin(2, 0.10, 0.4), config)
     for number in range(8):
         world.add(sequence(number, STITCHED), 10**6)
