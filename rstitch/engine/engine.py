@@ -19,8 +19,10 @@ from typing import Any
 import torch
 
 from rstitch.config import EngineConfig
+from rstitch.costs import load_profile
 from rstitch.engine import gate
 from rstitch.engine.group import Group
+from rstitch.engine.measure import measure
 from rstitch.engine.request import Request, sample_ids
 from rstitch.engine.rows import Rows
 from rstitch.engine.runner import Extend, Runner
@@ -62,6 +64,9 @@ class InProcessEngine:
         self.clock = clock
         self.scheduler = Scheduler(self.config, clock)
         self.rows = Rows(runners, self.config)
+        self._measure = self.config.measure_costs and not self.config.profile
+        if self.config.profile:
+            self.scheduler.costs.expect(load_profile(self.config.profile), self.config.max_rows)
         self._inbox: deque[Sequence | str] = deque()
         self._ids = itertools.count()
         self._wake: Callable[[], None] | None = None
@@ -152,6 +157,8 @@ class InProcessEngine:
         with self._stepping:
             events, scheduler = self._take_inbox(), self.scheduler
             scheduler.admit(lambda one: self.rows.admits(one, list(scheduler.active.values())))
+            if self._measure:
+                self._measure_costs()
             picked = scheduler.pick()
             if picked is None:
                 return events
@@ -160,6 +167,15 @@ class InProcessEngine:
                 if fed:
                     return events + self._run(side, rows, fed, cached)
             raise AssertionError("no row can go on, not even the oldest request's")
+
+    def _measure_costs(self) -> None:
+        """Once, when rows may have to wait for each other for the first time."""
+        active = list(self.scheduler.active.values())
+        if len(active) < 2 or all(row.pinned for row in active):
+            return
+        self._measure = False
+        held = {side: self.rows.lengths(side, active) for side in self.runners}
+        measure(self.runners, held, self.scheduler.costs, self.config.max_rows, self.clock)
 
     def _run(
         self, side: Side, rows: list[Sequence], fed: list[Extend], cached: list[int]

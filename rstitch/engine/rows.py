@@ -97,6 +97,10 @@ class Rows:
                 claims.append(Claim(group, have, have, False, False))
         return claims
 
+    def lengths(self, side: Side, active: Many[Sequence]) -> list[int]:
+        """Tokens cached in every row that is open there."""
+        return [claim.have for claim in self._claims(side, active) if claim.have is not None]
+
     def row(self, sequence: Sequence, side: Side) -> Row | None:
         """The sequence's row; None while another sample is reading their prompt for all."""
         row = sequence.rows.get(side)
