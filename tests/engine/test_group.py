@@ -37,11 +37,6 @@ def samples(two: Any, request: Request) -> list[Any]:
     return answers
 
 
-def prompt_tokens_fed(two: Any, side: Side) -> int:
-    """Tokens fed to empty rows, and what followed while a prompt was being read in chunks."""
-    return sum(len(tokens) for call in two.runners[side].calls for tokens in call)
-
-
 @pytest.mark.parametrize("rows", [1, 2, 6])
 @pytest.mark.parametrize("budget", [4, 2048])
 def test_a_sample_is_the_request_alone_with_its_seed(rows: int, budget: int) -> None:
@@ -65,8 +60,8 @@ def test_samples_of_a_random_pair(sampling: Sampling) -> None:
 @pytest.mark.parametrize(("rows", "n"), [(1, 4), (2, 6), (6, 6)])
 @pytest.mark.parametrize("budget", [5, 2048])
 def test_the_prompt_is_read_once_per_side(rows: int, n: int, budget: int) -> None:
-    """Each sample feeds the prompt's last token anew and its own tokens; no one the prompt again,
-    not even where each begins after the one before it has ended."""
+    """Each sample feeds its own tokens, and where it has none yet the prompt's last one anew; no one
+    the prompt, not even where each begins after the one before it has ended."""
     two = hashed(max_rows=rows, max_step_tokens=budget)
     answers = samples(two, ask(n, ignore_eos=True))
     for side, given in PROMPTS.items():
@@ -77,12 +72,13 @@ def test_the_prompt_is_read_once_per_side(rows: int, n: int, budget: int) -> Non
             for a in answers
             if any(f.side is side for f in a.finished.forwards)
         )
-        assert fed == own + len(given) + (users - 1), f"{side.name}: {fed} tokens fed"
+        least = own + len(given)
+        assert least <= fed <= least + users - 1, f"{side.name}: {fed} tokens fed, not {least}"
         assert users > 1, "the test says nothing"
 
 
 def test_the_others_wait_for_the_first_to_read_the_prompt() -> None:
-    """By hand: 2 prompt tokens in two chunks, then all three feed the last one or what they have."""
+    """By hand: two prompt tokens in two chunks, then the others feed the last one anew."""
     two = scripted(says(sure(9)), says(), max_step_tokens=1)
     slow = Request({SLM: (4, 5)}, make("slm"), max_tokens=1, n=3)
     answers = samples(two, slow)
