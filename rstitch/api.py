@@ -11,7 +11,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, overload
 
 import torch
 from jinja2 import TemplateError
@@ -19,13 +19,23 @@ from jinja2 import TemplateError
 from rstitch.config import EngineConfig
 from rstitch.engine.engine import InProcessEngine
 from rstitch.engine.loader import LoadedModel, check_vocabularies, load_model
-from rstitch.engine.request import Request
+from rstitch.engine.request import Request, sample_ids
 from rstitch.errors import BadRequest
 from rstitch.pairs import preset
 from rstitch.policy import Policy, make
 from rstitch.text import Reasoned, split_reasoning
 from rstitch.trace import Trace
-from rstitch.types import Event, Failed, Finished, Proposal, Sampling, Side, Token, Usage
+from rstitch.types import (
+    Event,
+    Failed,
+    Finished,
+    Proposal,
+    Sampling,
+    Side,
+    Token,
+    Usage,
+    sample_seed,
+)
 
 Prompt = str | Sequence[dict[str, str]]
 """A user message, or a list of chat messages {"role": ..., "content": ...}."""
@@ -88,25 +98,58 @@ class Stitch:
                 self._pump()
         self.engine.close()
 
-    def generate(self, prompt: Prompt, **options: Any) -> Answer:
-        """Write one answer; options as in `stream`."""
-        return self.batch([prompt], **options)[0]
+    @overload
+    def generate(self, prompt: Prompt, *, n: None = None, **options: Any) -> Answer: ...
 
-    def batch(self, prompts: Sequence[Prompt], **options: Any) -> list[Answer]:
-        """Write many answers, as many in flight as the engine has rows; options as in `stream`."""
-        streams: list[Stream] = []
+    @overload
+    def generate(self, prompt: Prompt, *, n: int, **options: Any) -> list[Answer]: ...
+
+    def generate(
+        self, prompt: Prompt, *, n: int | None = None, **options: Any
+    ) -> Answer | list[Answer]:
+        """Write one answer, or a list of n of them; options as in `stream`."""
+        (answers,) = self.batch([prompt], n=1 if n is None else n, **options)
+        return answers if n is not None else answers[0]
+
+    @overload
+    def batch(
+        self, prompts: Sequence[Prompt], *, n: None = None, **options: Any
+    ) -> list[Answer]: ...
+
+    @overload
+    def batch(self, prompts: Sequence[Prompt], *, n: int, **options: Any) -> list[list[Answer]]: ...
+
+    def batch(
+        self, prompts: Sequence[Prompt], *, n: int | None = None, **options: Any
+    ) -> list[Answer] | list[list[Answer]]:
+        """Write many answers, as many in flight as the engine has rows; options as in `stream`.
+
+        With n, a list of n samples per prompt. They share the prompt's KV.
+        """
+        groups: list[list[Stream]] = []
         try:
             for prompt in prompts:
-                streams.append(self.stream(prompt, **options))
-            return [stream.result() for stream in streams]
+                groups.append(self.streams(prompt, n=1 if n is None else n, **options))
+            answers = [[stream.result() for stream in group] for group in groups]
+            return answers if n is not None else [answer for (answer,) in answers]
         finally:
-            for stream in streams:
-                stream.close()
+            for group in groups:
+                for stream in group:
+                    stream.close()
 
-    def stream(
+    def stream(self, prompt: Prompt, **options: Any) -> Stream:
+        """Iterate over the pieces of an answer as they are written; closing it early cancels it.
+
+        Options are those of `streams`.
+        """
+        (stream,) = self.streams(prompt, n=1, **options)
+        return stream
+
+    def streams(
         self,
         prompt: Prompt,
         *,
+        n: int,
         tau: float | None = None,
         policy: Policy | str | None = None,
         sampling: Sampling | None = None,
@@ -115,17 +158,37 @@ class Stitch:
         raw: bool = False,
         top_logprobs: int = 0,
         meta: dict[str, Any] | None = None,
-    ) -> Stream:
-        """Iterate over the pieces of an answer as they are written; closing it early cancels it.
+    ) -> list[Stream]:
+        """Streams of n samples of one prompt; sample i draws by `types.sample_seed(seed, i)`.
 
         tau: entropy threshold, the pair's own by default; or a policy, by object or by the name
         of one without parameters. raw: the prompt is plain text, no chat template. meta goes into
         the trace. Raises BadRequest for what can never be served.
         """
-        return Stream(
-            self, prompt, tau=tau, policy=policy, sampling=sampling, max_tokens=max_tokens,
-            stop=stop, raw=raw, top_logprobs=top_logprobs, meta=meta,
-        )  # fmt: skip
+        rule, sampling = self._policy(tau, policy), (sampling or Sampling()).seeded()
+        assert sampling.seed is not None
+        prompts = self.prompts(prompt, policy=rule, raw=raw)
+        request = Request(
+            prompts=prompts,
+            policy=rule,
+            sampling=sampling,
+            max_tokens=max_tokens,
+            stop=_stops(stop),
+            top_logprobs=top_logprobs,
+            n=n,
+        )
+        traces = [
+            Trace(
+                id=name,
+                policy=rule.spec(),
+                sampling=replace(sampling, seed=sample_seed(sampling.seed, index)),
+                prompts=prompts,
+                models={side.label: self.models[side].source for side in prompts},
+                meta=meta or {},
+            )
+            for index, name in enumerate(self._open(request))
+        ]
+        return [Stream(self, trace) for trace in traces]
 
     def prompts(
         self, prompt: Prompt, *, policy: Policy, raw: bool = False
@@ -147,11 +210,11 @@ class Stitch:
             return make("entropy", tau=self.tau if tau is None else tau)
         return make(policy) if isinstance(policy, str) else policy
 
-    def _open(self, request: Request) -> str:
+    def _open(self, request: Request) -> list[str]:
         with self._pumping:
-            name = self.engine.submit(request)
-            self._inboxes[name] = deque()
-            return name
+            names = sample_ids(self.engine.submit(request), request.n)
+            self._inboxes.update((name, deque()) for name in names)
+            return names
 
     def _next(self, name: str) -> Event:
         """The next event of that request, running the engine as needed."""
@@ -179,45 +242,13 @@ class Stream(Iterator[Piece]):
     Closing it, or letting go of it, cancels the answer.
     """
 
-    def __init__(
-        self,
-        stitch: Stitch,
-        prompt: Prompt,
-        *,
-        tau: float | None = None,
-        policy: Policy | str | None = None,
-        sampling: Sampling | None = None,
-        max_tokens: int = 512,
-        stop: str | Sequence[str] = (),
-        raw: bool = False,
-        top_logprobs: int = 0,
-        meta: dict[str, Any] | None = None,
-    ) -> None:
-        rule = stitch._policy(tau, policy)
-        sampling = (sampling or Sampling()).seeded()
-        prompts = stitch.prompts(prompt, policy=rule, raw=raw)
+    def __init__(self, stitch: Stitch, trace: Trace) -> None:
         self._stitch = stitch
-        self._name = stitch._open(
-            Request(
-                prompts=prompts,
-                policy=rule,
-                sampling=sampling,
-                max_tokens=max_tokens,
-                stop=_stops(stop),
-                top_logprobs=top_logprobs,
-            )
-        )
+        self._name = trace.id
         weakref.finalize(self, stitch._abandon, self._name).atexit = False
         self._finished: Finished | None = None
         self._open = True
-        self.trace = Trace(
-            id=self._name,
-            policy=rule.spec(),
-            sampling=sampling,
-            prompts=prompts,
-            models={side.label: stitch.models[side].source for side in prompts},
-            meta=meta or {},
-        )
+        self.trace = trace
 
     def __next__(self) -> Piece:
         if not self._open:

@@ -40,16 +40,19 @@ def generate(
     top_p: Annotated[float, typer.Option(help="Nucleus.")] = Sampling().top_p,
     min_p: Annotated[float, typer.Option(help="Relative floor.")] = Sampling().min_p,
     seed: Annotated[int | None, typer.Option(help="Same seed, same tokens.")] = None,
+    n: Annotated[int, typer.Option("--n", help="Answers to write, one after the other.")] = 1,
     stop: Annotated[list[str] | None, typer.Option(help="Text that ends the answer.")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="No chat template.")] = False,
     trace: Annotated[Path | None, typer.Option(help="Write the trace here (JSON lines).")] = None,
-    as_json: options.Json = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object per answer on stdout.")
+    ] = False,
     threads: options.Threads = None,
     compile: options.Compile = False,
     dtype: options.Dtype = options.DEFAULTS.dtype,
     device: options.Device = options.DEFAULTS.device,
 ) -> None:
-    """Write one answer with both models."""
+    """Write one answer with both models, or several samples."""
     rule = options.policy_of(policy, param or [])
     threshold = options.number("--tau", tau)
     sampling = Sampling(temperature, top_k, top_p, min_p, seed)
@@ -58,12 +61,14 @@ def generate(
         raise BadRequest(f"--trace {trace}: there is no directory {trace.parent}")
     if trace is not None and trace.is_dir():
         raise BadRequest(f"--trace {trace} is a directory; name a file")
+    rows = min(max(n, 1), options.DEFAULTS.max_rows)
     stitch = options.open_pair(
-        pair, slm, llm, threads=threads, compile=compile, dtype=dtype, device=device, max_rows=1
+        pair, slm, llm, threads=threads, compile=compile, dtype=dtype, device=device, max_rows=rows
     )
     with stitch:
-        stream = stitch.stream(
+        streams = stitch.streams(
             text,
+            n=n,
             tau=threshold,
             policy=rule,
             sampling=sampling,
@@ -72,16 +77,18 @@ def generate(
             raw=raw,
         )
         try:
-            show(stream, quiet=as_json)
+            for stream in streams:
+                show(stream, quiet=as_json)
+                answer = stream.result()
+                if as_json:
+                    typer.echo(json.dumps(_as_dict(answer)))
+                else:
+                    typer.echo(summary(answer.usage), err=True)
         finally:
-            stream.close()
+            for stream in streams:
+                stream.close()
             if trace is not None:
-                _save(stream, trace)
-        answer = stream.result()
-    if as_json:
-        typer.echo(json.dumps(_as_dict(answer)))
-    else:
-        typer.echo(summary(answer.usage), err=True)
+                _save(streams, trace)
 
 
 def show(stream: Stream, quiet: bool = False) -> None:
@@ -151,12 +158,12 @@ def summary(usage: Usage) -> str:
     )
 
 
-def _save(stream: Stream, path: Path) -> None:
+def _save(streams: list[Stream], path: Path) -> None:
     from rstitch import trace as traces
 
     try:
         with path.open("w", encoding="utf-8") as file:
-            traces.write([stream.trace], file)
+            traces.write([stream.trace for stream in streams], file)
     except OSError as error:
         raise BadRequest(f"--trace {path} cannot be written: {error.strerror}") from error
 

@@ -60,7 +60,7 @@ def test_samples_of_a_random_pair(sampling: Sampling) -> None:
 @pytest.mark.parametrize(("rows", "n"), [(1, 4), (2, 6), (6, 6)])
 @pytest.mark.parametrize("budget", [5, 2048])
 def test_the_prompt_is_read_once_per_side(rows: int, n: int, budget: int) -> None:
-    """Each sample feeds its own tokens, and where it has none yet the prompt's last one anew; no one
+    """Each feeds its own tokens, and where it has none yet the prompt's last one anew; no one
     the prompt, not even where each begins after the one before it has ended."""
     two = hashed(max_rows=rows, max_step_tokens=budget)
     answers = samples(two, ask(n, ignore_eos=True))
