@@ -55,11 +55,13 @@ class Rows:
         """There is room for one more to start: nobody waits for memory, and all could grow."""
         if not active:
             return True
-        side = newcomer.side
-        there = [s for s in active if s.side is side or side in s.rows]
-        lengths = [one.length(side) for one in (*there, newcomer)]
-        fits = self.runners[side].fits(pressure.with_slack(lengths, self.limits[side]))
-        return fits and not any(one.stalled for one in active)
+        everybody = [*active, newcomer]
+        return self._ample(newcomer.side, everybody) and not any(one.stalled for one in active)
+
+    def _ample(self, side: Side, active: Many[Sequence]) -> bool:
+        """All who are on that side or have a row there could have all they need, and grow."""
+        lengths = [s.length(side) for s in active if s.side is side or side in s.rows]
+        return self.runners[side].fits(pressure.with_slack(lengths, self.limits[side]))
 
     def settle(self, side: Side, active: Many[Sequence]) -> list[Sequence]:
         """The sequences on that side that have room for their next step, made by taking rows from
@@ -70,6 +72,8 @@ class Rows:
             sequence.stalled = False
             if sequence.group:
                 sequence.group.inherit(sequence, side, runner)
+        if not self._groups and self._ample(side, active):  # as nearly always, and this is quick
+            return running
         denied, dropped = pressure.settle(
             self._claims(side, active), runner.fits, self.limits[side]
         )
