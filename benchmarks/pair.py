@@ -18,10 +18,10 @@ from typing import Any
 import torch
 
 import rstitch
+from benchmarks.bare import bare_seconds
 from benchmarks.common import finish, paired_difference, progress, ratio_interval, say
 from benchmarks.rival import COMPILED, EAGER, Rival, Setting
 from rstitch.api import Answer, Stitch
-from rstitch.engine.runner import Extend
 from rstitch.evals.grade import is_right
 from rstitch.pairs.recipe.problem import Problem
 from rstitch.pairs.recipe.splits import problems, spread
@@ -55,9 +55,7 @@ def run(stitch: Stitch, method: Method, problem: Problem, policy: Any | None = N
     )
 
 
-def measure(
-    stitch: Stitch, methods: dict[str, Method], chosen: Sequence[Problem], bare: bool
-) -> None:
+def measure(stitch: Stitch, methods: dict[str, Method], chosen: Sequence[Problem]) -> None:
     """Every method on every problem in turn; the order rotates."""
     names = list(methods)
     for name in names:
@@ -72,28 +70,16 @@ def measure(
             method.llm_tokens.append(answer.usage.llm_tokens)
             method.handoffs.append(answer.usage.handoffs)
             method.right.append(is_right(answer.text, problem.answer))
-            if bare:
-                method.bare.append(bare_seconds(stitch, answer.trace))
+            method.bare.append(bare(stitch, answer.trace))
         if (i + 1) % 20 == 0:
             progress(f"{i + 1}/{len(chosen)} problems")
 
 
-def bare_seconds(stitch: Stitch, trace: Trace) -> float:
-    """The same forward passes without gate, sampling and bookkeeping."""
+def bare(stitch: Stitch, trace: Trace) -> float:
+    """Seconds of the bare forward passes that the answer contains."""
+    runners = {side: loaded.runner for side, loaded in stitch.models.items()}
     kept = [p.token for p in trace.proposals if p.keep]
-    ids = {side: [*prompt, *kept] for side, prompt in trace.prompts.items()}
-    rows: dict[Side, int] = {}
-    total = 0.0
-    for forward in trace.forwards:
-        runner = stitch.models[forward.side].runner
-        row = rows.setdefault(forward.side, runner.open() if forward.side not in rows else 0)
-        fed = ids[forward.side][forward.context - forward.new_tokens : forward.context]
-        started = time.perf_counter()
-        runner.extend([Extend(row, fed)])
-        total += time.perf_counter() - started
-    for side, row in rows.items():
-        stitch.models[side].runner.free(row)
-    return total
+    return bare_seconds(runners, trace.prompts, kept, trace.forwards)
 
 
 def best_threads(stitch: Stitch, policy: Any, chosen: Sequence[Problem]) -> int:
@@ -191,7 +177,7 @@ def show(title: str, methods: dict[str, Method], gain: dict[str, Any]) -> None:
     )
     for name, m in methods.items():
         n = len(m.seconds)
-        over = f"{sum(m.seconds) / sum(m.bare):7.2f}" if m.bare else "      -"
+        over = f"{sum(m.seconds) / sum(m.bare):7.2f}"
         say(
             f"{name:10}{100 * sum(m.right) / n:6.1f}%{sum(m.tokens) / n:8.1f}"
             f"{sum(m.llm_tokens) / sum(m.tokens):6.0%}{sum(m.handoffs) / n:10.1f}"
@@ -215,7 +201,7 @@ def session(stitch: Stitch, chosen: Sequence[Problem], title: str) -> dict[str, 
         name: Method(policy(), best_threads(stitch, policy(), chosen[:3]))
         for name, policy in policies.items()
     }
-    measure(stitch, methods, chosen, bare=True)
+    measure(stitch, methods, chosen)
     gain = split(methods)
     show(title, methods, gain)
     per_method = {

@@ -9,20 +9,24 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, overload
 
 import torch
-from jinja2 import TemplateError
 
+from rstitch import prompts, units
 from rstitch.config import EngineConfig
+from rstitch.defaults import Defaults, from_generation
+from rstitch.engine import vocabulary
 from rstitch.engine.engine import InProcessEngine
-from rstitch.engine.loader import LoadedModel, check_vocabularies, load_model
+from rstitch.engine.loader import LoadedModel, ModelFiles, check_machine, load_weights
 from rstitch.engine.request import Request, sample_ids
 from rstitch.errors import BadRequest
-from rstitch.pairs import preset
+from rstitch.pairs import PAPER_TAU, Preset, SidePreset, preset
+from rstitch.pairs.check import before_loading, read_pair, suffixes_of
 from rstitch.policy import Policy, make
+from rstitch.prompts import Prompt
 from rstitch.text import Reasoned, split_reasoning
 from rstitch.trace import Trace
 from rstitch.types import (
@@ -36,9 +40,6 @@ from rstitch.types import (
     Usage,
     sample_seed,
 )
-
-Prompt = str | Sequence[dict[str, str]]
-"""A user message, or a list of chat messages {"role": ..., "content": ...}."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +73,35 @@ class Answer:
 class Stitch:
     """Two loaded models. A context manager; `close` cancels what is in flight."""
 
-    def __init__(self, models: dict[Side, LoadedModel], config: EngineConfig, tau: float) -> None:
+    def __init__(
+        self,
+        models: dict[Side, LoadedModel],
+        config: EngineConfig,
+        defaults: Defaults,
+        suffixes: Mapping[Side, str] | None = None,
+    ) -> None:
         self.models = models
-        self.tau = tau
-        """Used where a call gives neither tau nor policy."""
-        eos = frozenset().union(*(model.eos_token_ids for model in models.values()))
+        self.defaults = defaults
+        """Used where a call gives neither tau nor policy, or no sampling."""
+        self.suffixes = suffixes or {}
+        """What each side alone gets to read after the last user message."""
         self.tokenizer = models[max(models)].tokenizer
-        runners = {side: model.runner for side, model in models.items()}
-        self.engine = InProcessEngine(runners, eos, config, _Decoder(self.tokenizer))
+        """The LLM's."""
+        words = {side: model.vocabulary for side, model in models.items()}
+        slm, llm = words[min(words)], words[max(words)]
+        self.engine = InProcessEngine(
+            {side: model.runner for side, model in models.items()},
+            {Side.SLM: vocabulary.ends(slm, llm), Side.LLM: vocabulary.ends(llm, slm)},
+            config,
+            {side: _Decoder(models.get(side, models[max(models)]).tokenizer) for side in Side},
+            translation=vocabulary.translation(slm, llm),
+        )
         self._inboxes: dict[str, deque[Event]] = {}
         self._pumping = threading.Lock()
+
+    @property
+    def tau(self) -> float:
+        return self.defaults.tau
 
     def __enter__(self) -> Stitch:
         return self
@@ -150,7 +170,7 @@ class Stitch:
         prompt: Prompt,
         *,
         n: int,
-        tau: float | None = None,
+        tau: float | str | None = None,
         policy: Policy | str | None = None,
         sampling: Sampling | None = None,
         max_tokens: int = 512,
@@ -161,15 +181,17 @@ class Stitch:
     ) -> list[Stream]:
         """Streams of n samples of one prompt; sample i draws by `types.sample_seed(seed, i)`.
 
-        tau: entropy threshold, the pair's own by default; or a policy, by object or by the name
-        of one without parameters. raw: the prompt is plain text, no chat template. meta goes into
-        the trace. Raises BadRequest for what can never be served.
+        tau: entropy threshold (or "0.24nats"), the pair's own by default; or a policy, by object or
+        by the name of one without parameters. sampling: the pair's own by default. raw: the prompt
+        is plain text, no chat template and no suffix. meta goes into the trace. Raises BadRequest
+        for what can never be served.
         """
-        rule, sampling = self._policy(tau, policy), (sampling or Sampling()).seeded()
+        rule = self._policy(tau, policy)
+        sampling = (sampling or self.defaults.sampling).seeded()
         assert sampling.seed is not None
-        prompts = self.prompts(prompt, policy=rule, raw=raw)
+        ids = self.prompts(prompt, policy=rule, raw=raw)
         request = Request(
-            prompts=prompts,
+            prompts=ids,
             policy=rule,
             sampling=sampling,
             max_tokens=max_tokens,
@@ -182,8 +204,8 @@ class Stitch:
                 id=name,
                 policy=rule.spec(),
                 sampling=replace(sampling, seed=sample_seed(sampling.seed, index)),
-                prompts=prompts,
-                models={side.label: self.models[side].source for side in prompts},
+                prompts=ids,
+                models={side.label: self.models[side].source for side in ids},
                 meta=meta or {},
             )
             for index, name in enumerate(self._open(request))
@@ -194,20 +216,28 @@ class Stitch:
         self, prompt: Prompt, *, policy: Policy, raw: bool = False
     ) -> dict[Side, tuple[int, ...]]:
         """The prompt as token ids for each side the policy uses, by that side's own template."""
-        return {
-            side: tuple(_render(self.models[side], prompt, raw))
+        sides = {
+            side: (self.models[side].source, self.models[side].tokenizer)
             for side in policy.sides()
             if side in self.models
         }
+        if raw:
+            return prompts.render_raw(prompt, sides)
+        return prompts.render(prompt, sides, self.suffixes)
+
+    def normalised(self, tau: float | str) -> float:
+        """tau as a policy takes it: "0.24nats" is divided by ln V of the LLM."""
+        found = units.normalised(tau, self.models[max(self.models)].runner.vocab_size)
+        return found  # type: ignore[return-value]  # a text in no unit is for the policy to refuse
 
     # -- for Stream -----------------------------------------------------------------------------
 
-    def _policy(self, tau: float | None, policy: Policy | str | None) -> Policy:
+    def _policy(self, tau: float | str | None, policy: Policy | str | None) -> Policy:
         if tau is not None and policy is not None:
             name = policy if isinstance(policy, str) else policy.name
             raise BadRequest(f"give tau ({tau}) or policy ({name}), not both")
         if policy is None:
-            return make("entropy", tau=self.tau if tau is None else tau)
+            return make("entropy", tau=self.tau if tau is None else self.normalised(tau))
         return make(policy) if isinstance(policy, str) else policy
 
     def _open(self, request: Request) -> list[str]:
@@ -269,8 +299,10 @@ class Stream(Iterator[Piece]):
     @property
     def starts_thinking(self) -> bool:
         """The prompt already opened the <think> block, as reasoning models' templates do."""
-        prompt = next(reversed(self.trace.prompts.values()))
-        return str(self._stitch.tokenizer.decode(list(prompt[-8:]))).rstrip().endswith("<think>")
+        models = self._stitch.models
+        return prompts.starts_thinking(
+            (models[side].tokenizer, ids) for side, ids in self.trace.prompts.items()
+        )
 
     def result(self) -> Answer:
         """Run to the end and return the whole answer."""
@@ -323,55 +355,62 @@ def _stops(stop: str | Sequence[str]) -> tuple[str, ...]:
     return stops
 
 
-def _render(model: LoadedModel, prompt: Prompt, raw: bool) -> list[int]:
-    tokenizer = model.tokenizer
-    if raw:
-        if not isinstance(prompt, str):
-            raise BadRequest("a raw prompt is plain text, not a list of messages")
-        return list(tokenizer.encode(prompt))
-    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
-    if not any(str(message.get("content", "")).strip() for message in messages):
-        raise BadRequest("the prompt is empty; say what should be answered")
-    if not tokenizer.chat_template:
-        raise BadRequest(
-            f"{model.source} has no chat template; pass raw=True (--raw) for plain text"
-        )
-    try:
-        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    except TemplateError as error:
-        raise BadRequest(f"{model.source}'s chat template refuses the messages: {error}") from error
-    return list(tokenizer.encode(text, add_special_tokens=False))
-
-
 def load(
     pair: str = "builtin",
     *,
     slm: str | None = None,
     llm: str | None = None,
-    tau: float | None = None,
+    tau: float | str | None = None,
+    suffix: Mapping[str, str] | None = None,
     trust_remote_code: bool = False,
     **settings: Any,
 ) -> Stitch:
-    """Load two models to write together: a named pair, or `slm` and `llm` as directories or ids.
+    """Load two models to write together: a named pair, or `slm` and `llm` as directories or ids;
+    both a name and models: what is known of the pair, with these models.
 
-    settings are the fields of `rstitch.config.EngineConfig`. Raises BadModel, BadPair or BadRequest
-    that name what is wrong and the remedy.
+    tau may be in nats ("0.24nats"). suffix: what "slm" or "llm" alone gets to read after the last
+    user message, before the pair's own. settings are the fields of `rstitch.config.EngineConfig`.
+    Raises BadModel, BadPair or BadRequest that name what is wrong and the remedy.
     """
     config = _config(settings)
+    check_machine(config)
+    known = choose(pair, slm, llm)
+    suffixes = suffixes_of(known, suffix or {})
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    files = read_pair(known, trust_remote_code=trust_remote_code)
+    before_loading(files, config)
+    models = {side: load_weights(files[side], config) for side in Side}
+    return Stitch(models, config, _defaults(known, files[Side.LLM], tau), suffixes)
+
+
+def choose(pair: str, slm: str | None, llm: str | None) -> Preset:
+    """The named pair, with its models elsewhere if `slm` or `llm` say so; or, where no pair but
+    the default is named, two models about which nothing else is known."""
+    if pair != "builtin":
+        known = preset(pair)
+        return replace(known, slm=_elsewhere(known.slm, slm), llm=_elsewhere(known.llm, llm))
     if (slm is None) != (llm is None):
         raise BadRequest("give both slm and llm, or neither for a named pair")
     if slm is None or llm is None:
-        known = preset(pair)
-        slm, llm = known.slm, known.llm
-        tau = known.tau if tau is None else tau
-    models = {
-        Side.SLM: load_model(slm, config, trust_remote_code=trust_remote_code),
-        Side.LLM: load_model(llm, config, trust_remote_code=trust_remote_code),
-    }
-    check_vocabularies(models[Side.SLM], models[Side.LLM])
-    return Stitch(models, config, 0.02 if tau is None else tau)
+        return preset(pair)
+    return Preset("", SidePreset(id=slm), SidePreset(id=llm))
+
+
+def _elsewhere(known: SidePreset, source: str | None) -> SidePreset:
+    return known if source is None else replace(known, id=source, path="", revision=None)
+
+
+def _defaults(known: Preset, llm: ModelFiles, tau: float | str | None) -> Defaults:
+    """The call's own before the preset's, before the LLM's generation_config and the paper's."""
+    said = known.tau if tau is None else tau
+    value = units.normalised(PAPER_TAU if said is None else said, llm.vocabulary.size)
+    sampling, origin, ignored = from_generation(llm.generation)
+    if known.sampling is not None:
+        sampling, origin, ignored = known.sampling, f"the pair {known.name}", ()
+    if isinstance(value, str):
+        raise BadRequest(f"tau is {value!r}; it must be a number such as 0.02, or 0.24nats")
+    return Defaults(value, sampling, said is not None, origin, ignored)
 
 
 def _config(settings: dict[str, Any]) -> EngineConfig:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import secrets
+import statistics
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import IntEnum
 from typing import Any, Literal
@@ -156,6 +158,26 @@ class Usage:
 
     def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), "tokens": self.tokens, "llm_share": self.llm_share}
+
+
+CATCH_UP = 16
+"""Passes that feed more tokens than this say nothing about the cost of decoding."""
+
+
+def llm_alone_seconds(usage: Usage, forwards: Sequence[Forward]) -> float | None:
+    """A prediction: the answer's tokens times an LLM step as observed in this answer.
+
+    Never flattering: the prompt's prefill is left out, and where fewer than three passes fed a
+    single token, the quickest short one stands for a step. None where the LLM wrote all or, beside
+    its first pass, was not run.
+    """
+    passes = [f for f in forwards if f.side is Side.LLM][1:]
+    single = [f.seconds for f in passes if f.new_tokens == 1]
+    short = [f.seconds for f in passes if f.new_tokens <= CATCH_UP]
+    if not short or not usage.slm_tokens:
+        return None
+    step = statistics.median(single) if len(single) >= 3 else min(short)
+    return usage.tokens * step
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ def tokenizer(merges: int = MERGES) -> PreTrainedTokenizerFast:
 
 
 def model(side: Side, words: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
-    """A Qwen2 of 1 or 2 layers with sharp logits. It never writes one of the five marks by itself:
+    """A Qwen2 of 1 or 2 layers with sharp logits. It never writes an added token by itself:
     their embeddings, which are the logits' weights too, are zero."""
     torch.manual_seed(int(side) + 1)
     large = side is Side.LLM
@@ -118,6 +118,6 @@ def model(side: Side, words: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
         )
     )
     with torch.no_grad():
-        marks = words.convert_tokens_to_ids([END, START, STOP, THINK, UNTHINK])
+        marks = sorted(words.get_added_vocab().values())
         made.get_input_embeddings().weight[marks] = 0.0
     return made.eval()

@@ -20,8 +20,13 @@ ENGINE, ELSE, CLI = 3, 4, 5
 
 NO_TORCH = {"types", "errors", "config", "costs"}
 HEAVY = {"torch", "transformers"}
-ENGINE_NEEDS = {"torch", "transformers", "numpy"} | {"safetensors", "tokenizers", "triton"}
-"""What the engine may import; the second three come with the first."""
+ENGINE_NEEDS = {"torch", "transformers", "numpy"} | {
+    "safetensors",
+    "tokenizers",
+    "triton",
+    "huggingface_hub",
+}
+"""What the engine may import; the second four come with the first."""
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 UNITS = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES} - {"__init__"}

@@ -49,6 +49,7 @@ def demo(
         int,
         typer.Option(min=0, help="Another number draws a new test set, unseen in training too."),
     ] = 0,
+    pair: options.Pair = "builtin",
     tau: options.Tau = None,
     as_json: options.Json = False,
     threads: options.Threads = None,
@@ -58,20 +59,24 @@ def demo(
     from rstitch.pairs.recipe.splits import problems as held_out
     from rstitch.pairs.recipe.splits import spread
 
-    threshold = options.number("--tau", tau)
+    threshold = options.threshold(tau)
     chosen = spread(held_out("test", 180 * (1 + problems // 180), seed=fresh_seed), problems)
-    stitch = options.open_pair("builtin", None, None, threads=threads, compile=compile, max_rows=1)
+    stitch = options.open_pair(pair, None, None, threads=threads, compile=compile, max_rows=1)
     with stitch:
+        options.tell_tau(stitch, threshold)
         if not as_json:
             _live(stitch, chosen[-1], threshold)
         table = _compare(stitch, chosen, threshold)
     if as_json:
-        typer.echo(json.dumps(_as_dict(table, stitch.tau if threshold is None else threshold)))
+        tau_used = stitch.tau if threshold is None else threshold
+        if isinstance(tau_used, str):
+            tau_used = stitch.normalised(tau_used)
+        typer.echo(json.dumps(_as_dict(table, tau_used)))
     else:
-        _print(table)
+        _print(table, NOTE if pair == "builtin" else "")
 
 
-def _live(stitch: Stitch, problem: Problem, tau: float | None) -> None:
+def _live(stitch: Stitch, problem: Problem, tau: float | str | None) -> None:
     from rich.console import Console
 
     from rstitch.cli.generate import show, summary
@@ -81,11 +86,12 @@ def _live(stitch: Stitch, problem: Problem, tau: float | None) -> None:
     console.print(problem.question + "\n", style="bold", markup=False)
     stream = stitch.stream(problem.question, tau=tau)
     show(stream)
-    console.print(summary(stream.result().usage), style="dim")
+    answer = stream.result()
+    console.print(summary(answer.usage, answer.trace.forwards), style="dim")
     console.print(legend(), end="\n\n")
 
 
-def _compare(stitch: Stitch, chosen: list[Problem], tau: float | None) -> dict[str, Row]:
+def _compare(stitch: Stitch, chosen: list[Problem], tau: float | str | None) -> dict[str, Row]:
     """Every method on every problem, interleaved; the first answer of each warms up uncounted."""
     from rich.console import Console
     from rich.progress import track
@@ -106,7 +112,7 @@ def _compare(stitch: Stitch, chosen: list[Problem], tau: float | None) -> dict[s
     return rows
 
 
-def _print(table: dict[str, Row]) -> None:
+def _print(table: dict[str, Row], note: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -128,7 +134,7 @@ def _print(table: dict[str, Row]) -> None:
         )
     console = Console(highlight=False)
     console.print(shown)
-    Console(stderr=True, highlight=False).print(NOTE, style="dim")
+    Console(stderr=True, highlight=False).print(note, style="dim")
 
 
 def _as_dict(table: dict[str, Row], tau: float) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,10 +14,12 @@ import typer
 from rstitch.cli import options
 from rstitch.errors import BadRequest
 from rstitch.text import Phase
-from rstitch.types import Proposal, Sampling, Usage
+from rstitch.types import Forward, Proposal, Sampling, Usage, llm_alone_seconds
 
 if TYPE_CHECKING:
-    from rstitch.api import Stream
+    from rstitch.api import Answer, Stream
+
+OWN = "the pair's own if left out"
 
 MARKS = {Phase.REASONING: "</think>", Phase.ANSWER: "<think>"}
 """What ends each phase."""
@@ -27,6 +30,8 @@ def generate(
     pair: options.Pair = "builtin",
     slm: options.Slm = None,
     llm: options.Llm = None,
+    slm_suffix: options.SlmSuffix = None,
+    llm_suffix: options.LlmSuffix = None,
     tau: options.Tau = None,
     policy: Annotated[
         str | None, typer.Option(help="entropy, confidence, random, slm or llm.")
@@ -35,10 +40,10 @@ def generate(
         list[str] | None, typer.Option(help="A parameter of the policy, name=number.")
     ] = None,
     max_tokens: Annotated[int, typer.Option(help="Tokens of the answer at most.")] = 512,
-    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = Sampling().temperature,
-    top_k: Annotated[int, typer.Option(help="0 keeps all.")] = Sampling().top_k,
-    top_p: Annotated[float, typer.Option(help="Nucleus.")] = Sampling().top_p,
-    min_p: Annotated[float, typer.Option(help="Relative floor.")] = Sampling().min_p,
+    temperature: Annotated[float | None, typer.Option(help=f"0 is greedy; {OWN}.")] = None,
+    top_k: Annotated[int | None, typer.Option(help=f"0 keeps all; {OWN}.")] = None,
+    top_p: Annotated[float | None, typer.Option(help=f"Nucleus; {OWN}.")] = None,
+    min_p: Annotated[float | None, typer.Option(help=f"Relative floor; {OWN}.")] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same tokens.")] = None,
     n: Annotated[int, typer.Option("--n", help="Answers to write, one after the other.")] = 1,
     stop: Annotated[list[str] | None, typer.Option(help="Text that ends the answer.")] = None,
@@ -54,41 +59,49 @@ def generate(
 ) -> None:
     """Write one answer with both models, or several samples."""
     rule = options.policy_of(policy, param or [])
-    threshold = options.number("--tau", tau)
-    sampling = Sampling(temperature, top_k, top_p, min_p, seed)
+    threshold = options.threshold(tau)
+    suffix = options.suffix(slm_suffix, llm_suffix, raw=raw)
+    chosen = _given(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed)
+    Sampling(**chosen)  # a wrong value is told before anything is loaded
     text = _stdin() if prompt == "-" else prompt
-    if trace is not None and not trace.parent.is_dir():
-        raise BadRequest(f"--trace {trace}: there is no directory {trace.parent}")
-    if trace is not None and trace.is_dir():
-        raise BadRequest(f"--trace {trace} is a directory; name a file")
-    rows = min(max(n, 1), options.DEFAULTS.max_rows)
+    _check_trace(trace)
     stitch = options.open_pair(
-        pair, slm, llm, threads=threads, compile=compile, dtype=dtype, device=device, max_rows=rows
-    )
+        pair, slm, llm, suffix=suffix, threads=threads, compile=compile, dtype=dtype, device=device,
+        max_rows=min(max(n, 1), options.DEFAULTS.max_rows),
+    )  # fmt: skip
     with stitch:
         streams = stitch.streams(
             text,
             n=n,
             tau=threshold,
             policy=rule,
-            sampling=sampling,
+            sampling=replace(stitch.defaults.sampling, **chosen),
             max_tokens=max_tokens,
             stop=stop or (),
             raw=raw,
         )
-        try:
-            for stream in streams:
-                show(stream, quiet=as_json)
-                answer = stream.result()
-                if as_json:
-                    typer.echo(json.dumps(_as_dict(answer)))
-                else:
-                    typer.echo(summary(answer.usage), err=True)
-        finally:
-            for stream in streams:
-                stream.close()
-            if trace is not None:
-                _save(streams, trace)
+        if rule is None:
+            options.tell_tau(stitch, threshold)
+        if not as_json and (line := stitch.defaults.sampling_line(**chosen)):
+            typer.echo(line, err=True)
+        _write(streams, trace, as_json)
+
+
+def _write(streams: list[Stream], trace: Path | None, as_json: bool) -> None:
+    """Show each answer to its end; the trace is saved however they end."""
+    try:
+        for stream in streams:
+            show(stream, quiet=as_json)
+            answer = stream.result()
+            if as_json:
+                typer.echo(json.dumps(_as_dict(answer)))
+            else:
+                typer.echo(summary(answer.usage, answer.trace.forwards), err=True)
+    finally:
+        for stream in streams:
+            stream.close()
+        if trace is not None:
+            _save(streams, trace)
 
 
 def show(stream: Stream, quiet: bool = False) -> None:
@@ -149,13 +162,28 @@ class _Phases:
         return [(phase, part) for phase, part in parts if part]
 
 
-def summary(usage: Usage) -> str:
-    """The last line of an answer: tokens per side, hand-offs, seconds."""
+def summary(usage: Usage, forwards: Sequence[Forward] = ()) -> str:
+    """The last line of an answer: tokens per side, hand-offs, seconds, and the LLM's prediction."""
+    alone = llm_alone_seconds(usage, forwards)
+    predicted = "" if alone is None else f"; LLM alone, same tokens: ~{alone:.2g} s (predicted)"
     rate = usage.tokens / usage.seconds if usage.seconds else 0.0
     return (
         f"[{usage.slm_tokens} tokens SLM, {usage.llm_tokens} LLM ({usage.llm_share:.0%}), "
-        f"{usage.handoffs} hand-offs, {usage.seconds:.2f} s, {rate:.0f} tokens/s]"
+        f"{usage.handoffs} hand-offs, {usage.seconds:.2f} s, {rate:.0f} tokens/s"
+        f"{predicted}]"
     )
+
+
+def _check_trace(path: Path | None) -> None:
+    if path is not None and not path.parent.is_dir():
+        raise BadRequest(f"--trace {path}: there is no directory {path.parent}")
+    if path is not None and path.is_dir():
+        raise BadRequest(f"--trace {path} is a directory; name a file")
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """The options that were used."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _save(streams: list[Stream], path: Path) -> None:
@@ -175,7 +203,7 @@ def _stdin() -> str:
         raise BadRequest("the prompt on stdin is not UTF-8 text") from None
 
 
-def _as_dict(answer: Any) -> dict[str, Any]:
+def _as_dict(answer: Answer) -> dict[str, Any]:
     reasoned = answer.reasoned
     return {
         "text": answer.text,
@@ -184,5 +212,7 @@ def _as_dict(answer: Any) -> dict[str, Any]:
         "reason": answer.reason,
         "policy": answer.trace.policy,
         "seed": answer.trace.sampling.seed,
+        "sampling": asdict(answer.trace.sampling),
         "usage": answer.usage.as_dict(),
+        "llm_alone_predicted_seconds": llm_alone_seconds(answer.usage, answer.trace.forwards),
     }

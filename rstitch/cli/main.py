@@ -7,7 +7,7 @@ import sys
 import typer
 
 from rstitch import __version__
-from rstitch.cli import demo, explain, generate
+from rstitch.cli import check, demo, explain, generate, pairs
 from rstitch.errors import RStitchError
 
 app = typer.Typer(
@@ -19,6 +19,8 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("generate")(generate.generate)
+app.command("check")(check.check)
+app.command("pairs")(pairs.pairs)
 app.command("explain")(explain.explain)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rstitch.config import EngineConfig
 from rstitch.errors import BadRequest
+from rstitch.units import nats
 
 if TYPE_CHECKING:
     from rstitch.api import Stitch
@@ -17,13 +19,20 @@ if TYPE_CHECKING:
 
 DEFAULTS = EngineConfig()
 
-Pair = Annotated[str, typer.Option(help="A named pair; builtin ships with the package.")]
+Pair = Annotated[str, typer.Option(help="A named pair (see rstitch pairs) or a pair's TOML file.")]
 Slm = Annotated[str | None, typer.Option(help="Small model: a directory or hub id.")]
 Llm = Annotated[str | None, typer.Option(help="Large model: a directory or hub id.")]
 Tau = Annotated[
     str | None,
-    typer.Option(help="Entropy threshold, 0 to 1; the pair's own if left out.", metavar="FLOAT"),
+    typer.Option(
+        help="Entropy threshold, 0 to 1, or in nats: 0.24nats; the pair's own if left out.",
+        metavar="FLOAT",
+    ),
 ]
+SlmSuffix = Annotated[
+    str | None, typer.Option(help="Text that the SLM alone reads after the last user message.")
+]
+LlmSuffix = Annotated[str | None, typer.Option(help="The same for the LLM.")]
 Threads = Annotated[int | None, typer.Option(help="CPU threads of both models.")]
 Compile = Annotated[bool, typer.Option("--compile", help="Compile the steps first (slow start).")]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
@@ -42,6 +51,28 @@ def number(name: str, text: str | None) -> float | None:
     if math.isnan(value):
         raise BadRequest(f"{name} is {text!r}; it must be a number such as 0.02")
     return value
+
+
+def threshold(text: str | None) -> float | str | None:
+    """--tau as a number, or as it is where it is in nats, which only a loaded pair can convert."""
+    if text is not None and nats(text) is not None:
+        return text
+    return number("--tau", text)
+
+
+def suffix(slm: str | None, llm: str | None, *, raw: bool = False) -> dict[str, str]:
+    """What was given of --slm-suffix and --llm-suffix, by side; a raw prompt takes none."""
+    given = {"slm": slm, "llm": llm}
+    found = {side: text for side, text in given.items() if text is not None}
+    if raw and found:
+        raise BadRequest("--raw feeds the prompt as it is; leave out --slm-suffix and --llm-suffix")
+    return found
+
+
+def tell_tau(stitch: Stitch, given: float | str | None) -> None:
+    """One line on stderr where nobody has said which tau suits the pair."""
+    if given is None and not stitch.defaults.tau_is_known:
+        typer.echo(stitch.defaults.tau_line, err=True)
 
 
 def policy_of(name: str | None, params: list[str]) -> Policy | None:
@@ -66,6 +97,7 @@ def open_pair(
     slm: str | None,
     llm: str | None,
     *,
+    suffix: Mapping[str, str] | None = None,
     threads: int | None = DEFAULTS.threads,
     compile: bool = DEFAULTS.compile,
     dtype: str = DEFAULTS.dtype,
@@ -83,6 +115,7 @@ def open_pair(
         pair,
         slm=slm,
         llm=llm,
+        suffix=suffix,
         threads=threads,
         compile=compile,
         dtype=dtype,

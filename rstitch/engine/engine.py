@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -28,6 +28,7 @@ from rstitch.engine.rows import Rows
 from rstitch.engine.runner import Extend, Runner
 from rstitch.engine.scheduler import Scheduler
 from rstitch.engine.sequence import Sequence
+from rstitch.engine.vocabulary import Translation
 from rstitch.errors import BadRequest
 from rstitch.text import TextStream, Tokenizer
 from rstitch.types import (
@@ -42,6 +43,8 @@ from rstitch.types import (
     sample_seed,
 )
 
+T = TypeVar("T")
+
 PREFILL = 16
 """Steps that feed more tokens per row than this say nothing about the cost of decoding."""
 
@@ -52,15 +55,18 @@ class InProcessEngine:
     def __init__(
         self,
         runners: Mapping[Side, Runner],
-        eos_token_ids: frozenset[int],
+        eos_token_ids: frozenset[int] | Mapping[Side, frozenset[int]],
         config: EngineConfig | None = None,
-        tokenizer: Tokenizer | None = None,
+        tokenizer: Tokenizer | Mapping[Side, Tokenizer] | None = None,
         clock: Callable[[], float] = time.perf_counter,
+        translation: Translation | None = None,
     ) -> None:
+        """End-of-text ids and tokenizer may be one for both sides, or given per side."""
         self.runners = runners
-        self.eos_token_ids = eos_token_ids
+        self.eos_token_ids = _per_side(eos_token_ids)
         self.config = config or EngineConfig()
-        self.tokenizer = tokenizer
+        self.tokenizers = _per_side(tokenizer)
+        self.translation = translation
         self.clock = clock
         self.scheduler = Scheduler(self.config, clock)
         self.rows = Rows(runners, self.config)
@@ -93,15 +99,17 @@ class InProcessEngine:
 
     def _sequence(self, request: Request, name: str, seed: int, group: Group | None) -> Sequence:
         policy = request.policy
+        tokenizer = self.tokenizers[max(policy.sides())]
         return Sequence(
             id=name,
             request=request,
             seed=seed,
             side=policy.start(),
             state=torch.tensor([policy.initial_state()], dtype=torch.float32),
-            text=TextStream(self.tokenizer, stop=request.stop) if self.tokenizer else None,
+            text=TextStream(tokenizer, stop=request.stop) if tokenizer else None,
             accepted=self.clock(),
             group=group,
+            translation=self.translation,
         )
 
     def cancel(self, request_id: str) -> None:
@@ -249,16 +257,21 @@ class InProcessEngine:
         row.record(proposal)
         text = ""
         if proposal.keep:
-            request, token = row.request, proposal.token
+            request, side = row.request, proposal.side
+            token: int | None = proposal.token
+            if row.translation is not None:
+                token = row.translation.read(max(request.policy.sides()), proposal.token, side)
             ended = token in request.stop_token_ids
-            ended |= token in self.eos_token_ids and not request.ignore_eos
-            if row.text and not ended:
+            ended |= proposal.token in self.eos_token_ids[side] and not request.ignore_eos
+            if row.text and not ended and token is not None:
                 text = row.text.push(token)
                 ended = row.text.stopped is not None
             if ended:
                 row.finish = "stop"
             elif len(row.tokens) >= request.max_tokens or self._full(row):
                 row.finish = "length"
+            elif row.translation is not None and not row.pinned:
+                row.translation.check(side, proposal.token)
         events: list[Event] = [Token(row.id, proposal, text)]
         if row.finish:
             events.append(self._end(row, row.finish))
@@ -281,7 +294,7 @@ class InProcessEngine:
             raise BadRequest(f"top_logprobs is {request.top_logprobs}; it must be at least 0")
         if "" in request.stop:
             raise BadRequest("a stop string is empty; give at least one character")
-        if request.stop and self.tokenizer is None:
+        if request.stop and None in [self.tokenizers[s] for s in request.policy.sides()]:
             raise BadRequest("stop strings need an engine with a tokenizer; use stop_token_ids")
         for side in request.policy.sides():
             if side not in self.runners:
@@ -330,3 +343,7 @@ class InProcessEngine:
     def _fail(self, row: Sequence, error: Exception) -> Failed:
         self._release(row)
         return Failed(row.id, error)
+
+
+def _per_side(value: T | Mapping[Side, T]) -> Mapping[Side, T]:
+    return value if isinstance(value, Mapping) else dict.fromkeys(Side, value)

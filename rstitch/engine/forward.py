@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from rstitch.engine.attention import Batch, Span
+from rstitch.engine.batch import Batch, Span
 from rstitch.engine.kv import KVSlabs
 
 PROBE = (1, 7, 3, 5, 2)

@@ -2,24 +2,48 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.utils import logging as hub_logging
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.utils import logging as hf_logging
 
 from rstitch.config import EngineConfig
+from rstitch.engine import hub, vocabulary
 from rstitch.engine.attention import NAME
+from rstitch.engine.declared import declared
 from rstitch.engine.layout import transpose_linears
 from rstitch.engine.torch_runner import TorchRunner
-from rstitch.errors import BadModel, BadPair, BadRequest
+from rstitch.engine.vocabulary import Vocabulary
+from rstitch.errors import BadModel, BadRequest, RStitchError
 
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """What a model says about itself without its weights."""
+
+    source: str
+    revision: str | None
+    settings: Any
+    """transformers' configuration."""
+    generation: Any
+    """transformers' generation configuration."""
+    tokenizer: Any
+    vocabulary: Vocabulary
+    trust_remote_code: bool = False
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"trust_remote_code": self.trust_remote_code, "revision": self.revision or "main"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,59 +53,78 @@ class LoadedModel:
     source: str
     tokenizer: Any
     runner: TorchRunner
-    eos_token_ids: frozenset[int]
+    vocabulary: Vocabulary
+
+    @property
+    def eos_token_ids(self) -> frozenset[int]:
+        return self.vocabulary.ends
 
 
 def load_model(
     source: str, config: EngineConfig, *, trust_remote_code: bool = False
 ) -> LoadedModel:
     """Load weights and tokenizer. Raises BadModel that names the source and the remedy."""
-    device, dtype = _device(config), _dtype(config)
+    check_machine(config)
+    return load_weights(read_files(source, trust_remote_code=trust_remote_code), config)
+
+
+def read_files(
+    source: str,
+    *,
+    revision: str | None = None,
+    roles: Mapping[str, str] | None = None,
+    trust_remote_code: bool = False,
+) -> ModelFiles:
+    """Configuration and tokenizer, from a directory or the hub. `roles` as in `vocabulary.read`."""
     _check_directory(source)
-    options = {"trust_remote_code": trust_remote_code}
-    settings = _guarded(
-        "config.json", source, lambda: AutoConfig.from_pretrained(source, **options)
-    )
-    text_settings = settings.get_text_config()
-    _check_supported(source, text_settings)
-    tokenizer = _guarded(
-        "tokenizer", source, lambda: AutoTokenizer.from_pretrained(source, **options)
-    )
+    options = {"trust_remote_code": trust_remote_code, "revision": revision or "main"}
+    get = partial(guarded, source=source, revision=revision)
+    settings = get("config.json", lambda: AutoConfig.from_pretrained(source, **options))
+    _check_supported(source, settings.get_text_config())
+    tokenizer = get("tokenizer", lambda: AutoTokenizer.from_pretrained(source, **options))
     if not tokenizer.encode("a", add_special_tokens=False):
         raise BadModel(f"{source} has no tokenizer; copy its tokenizer.json there")
-    model, info = _guarded(
+    generation = _generation(source, revision, settings)
+    named = get("tokenizer", lambda: declared(source, revision, tokenizer.get_added_vocab()))
+    ends = _eos(generation, settings, tokenizer)
+    words = vocabulary.read(source, tokenizer, ends, roles, named)
+    return ModelFiles(source, revision, settings, generation, tokenizer, words, trust_remote_code)
+
+
+def load_weights(files: ModelFiles, config: EngineConfig) -> LoadedModel:
+    """The model itself, ready to run."""
+    source, tokens = files.source, files.vocabulary.size
+    model, info = guarded(
         "weights",
-        source,
         lambda: AutoModelForCausalLM.from_pretrained(
             source,
             use_safetensors=True,
             attn_implementation=NAME,
-            dtype=dtype,
+            dtype=_dtype(config),
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # checked below, with a message of our own
-            **options,
+            **files.options,
         ),
+        source=source,
+        revision=files.revision,
     )
-    _check_complete(source, model, info, len(tokenizer))
-    model = model.to(device).eval().requires_grad_(False)
+    _check_complete(source, model, info, tokens)
+    model = model.to(_device(config)).eval().requires_grad_(False)
     transpose_linears(model)
-    length = int(getattr(text_settings, "max_position_embeddings", 0) or 2048)
-    runner = TorchRunner(model, len(tokenizer), config.max_rows, length, config.compile)
-    return LoadedModel(source, tokenizer, runner, _eos(model, tokenizer))
+    length = context_length(files.settings)
+    runner = TorchRunner(model, tokens, config.max_rows, length, config.compile)
+    return LoadedModel(source, files.tokenizer, runner, files.vocabulary)
 
 
-def check_vocabularies(slm: LoadedModel, llm: LoadedModel) -> None:
-    """Raise BadPair unless both tokenizers give every id the same token; ten differences named."""
-    ours, theirs = slm.tokenizer.get_vocab(), llm.tokenizer.get_vocab()
-    if ours == theirs:
-        return
-    tokens = sorted(ours.keys() | theirs.keys())
-    different = [t for t in tokens if ours.get(t) != theirs.get(t)]
-    named = ", ".join(f"{t!r}: {ours.get(t)} and {theirs.get(t)}" for t in different[:10])
-    raise BadPair(
-        f"{slm.source} and {llm.source} do not share a vocabulary: {len(different)} tokens differ "
-        f"({named}); choose an SLM of the LLM's own tokenizer family"
-    )
+def context_length(settings: Any) -> int:
+    """Tokens that a row may hold."""
+    return int(getattr(settings.get_text_config(), "max_position_embeddings", 0) or 2048)
+
+
+def check_machine(config: EngineConfig) -> None:
+    """Raise BadRequest for a device or dtype that cannot be had, before anything is read."""
+    _device(config)
+    _dtype(config)
 
 
 def _check_directory(source: str) -> None:
@@ -104,12 +147,15 @@ def _check_directory(source: str) -> None:
     raise BadModel(f"{source} has no *.safetensors file; the weights are missing")
 
 
-def _guarded(what: str, source: str, load: Callable[[], Any]) -> Any:
+def guarded(what: str, load: Callable[[], Any], *, source: str, revision: str | None = None) -> Any:
     """Call transformers, turning what it finds wrong with the files into BadModel."""
-    verbosity = hf_logging.get_verbosity()
+    verbosity, hub_verbosity = hf_logging.get_verbosity(), hub_logging.get_verbosity()
     hf_logging.set_verbosity_error()  # its reports of many lines: what matters is checked here
+    hub_logging.set_verbosity(logging.ERROR)
     try:
         return load()
+    except RStitchError:
+        raise
     except SafetensorError as error:
         raise BadModel(f"the weights of {source} are damaged ({error}); copy them again") from error
     except Exception as error:  # many types of several libraries; none of our own code runs here
@@ -119,12 +165,13 @@ def _guarded(what: str, source: str, load: Callable[[], Any]) -> Any:
             raise BadModel(
                 f"cannot load the {what} of {source}: {first}; copy the directory again"
             ) from error
-        offline = "; the hub is switched off here" if os.environ.get("HF_HUB_OFFLINE") else ""
-        raise BadModel(
-            f"{source} is no directory, and as a hub id it cannot be loaded{offline}: {first}"
-        ) from error
+        line = hub.explain(source, revision, error) or (
+            f"{source} is no directory, and as a hub id it cannot be loaded: {first}"
+        )
+        raise BadModel(line) from error
     finally:
         hf_logging.set_verbosity(verbosity)
+        hub_logging.set_verbosity(hub_verbosity)
 
 
 def _device(config: EngineConfig) -> torch.device:
@@ -176,12 +223,20 @@ def _check_complete(source: str, model: Any, info: dict[str, Any], tokens: int) 
         raise BadModel(f"{source} has {tokens} tokens in its tokenizer, only {rows} in its weights")
 
 
-def _eos(model: Any, tokenizer: Any) -> frozenset[int]:
+def _generation(source: str, revision: str | None, settings: Any) -> Any:
+    """Of the file, or of the configuration where there is none."""
+    try:
+        return GenerationConfig.from_pretrained(source, revision=revision or "main")
+    except OSError:
+        return GenerationConfig.from_model_config(settings)
+
+
+def _eos(generation: Any, settings: Any, tokenizer: Any) -> frozenset[int]:
     """End-of-text ids from the generation config, the model config and the tokenizer."""
     found: set[int] = set()
     for value in (
-        getattr(model.generation_config, "eos_token_id", None),
-        getattr(model.config, "eos_token_id", None),
+        getattr(generation, "eos_token_id", None),
+        getattr(settings, "eos_token_id", None),
         tokenizer.eos_token_id,
     ):
         found.update(value if isinstance(value, list) else [] if value is None else [value])

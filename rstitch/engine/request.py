@@ -23,7 +23,8 @@ class Request:
     stop: tuple[str, ...] = ()
     """Texts that end the answer and do not become part of it."""
     stop_token_ids: frozenset[int] = frozenset()
-    """Tokens that end the answer beside the models' own end-of-text tokens."""
+    """Tokens that end the answer beside the models' own end-of-text tokens: ids of the LLM, or of
+    the SLM where it writes alone."""
     ignore_eos: bool = False
     """Go on after an end-of-text token (for benchmarks)."""
     top_logprobs: int = 0

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rstitch.engine.request import Request
 from rstitch.engine.runner import Row
+from rstitch.engine.vocabulary import Translation
 from rstitch.text import TextStream
 from rstitch.types import FinishReason, Forward, Proposal, Side, Usage
 
@@ -39,10 +40,13 @@ class Sequence:
     """The other samples of its prompt."""
     rows: dict[Side, Row] = field(default_factory=dict)
     tokens: list[int] = field(default_factory=list)
+    """Each an id in the vocabulary of the side that wrote it."""
     sides: list[Side] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     forwards: list[Forward] = field(default_factory=list)
     finish: FinishReason | None = None
+    translation: Translation | None = None
+    """Between the sides' special tokens; None where ids are the same."""
 
     @property
     def pinned(self) -> bool:
@@ -59,7 +63,11 @@ class Sequence:
         ids = list(prompt[cached : cached + limit])
         if len(ids) < limit:
             at = max(0, cached - len(prompt))
-            ids += self.tokens[at : at + limit - len(ids)]
+            end = at + limit - len(ids)
+            new = self.tokens[at:end]
+            if self.translation is not None:
+                new = self.translation.read_all(side, new, self.sides[at:end])
+            ids += new
         return ids
 
     def record(self, proposal: Proposal) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rstitch.engine import forward
-from rstitch.engine.attention import Batch, Span
+from rstitch.engine.batch import Batch, Span
 from rstitch.engine.compiled import CompiledStep
 from rstitch.engine.kv import KVSlabs
 from rstitch.engine.runner import Extend, Row

@@ -10,8 +10,10 @@ import pytest
 
 from rstitch.api import Answer, Stream
 from rstitch.cli import demo, options
+from rstitch.defaults import Defaults
 from rstitch.pairs import BUILTIN
 from rstitch.pairs.recipe.splits import problems
+from rstitch.types import Sampling
 from tests import pair as tiny
 from tests.cli.terminal import rstitch
 
@@ -25,6 +27,7 @@ class Short:
     """The tiny pair, whose context has no room for the problems: it is asked something shorter."""
 
     tau = tiny.TAU
+    defaults = Defaults(tiny.TAU, Sampling())
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str | None, float | None]] = []

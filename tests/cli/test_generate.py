@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -89,7 +90,9 @@ def test_json_is_one_document_and_nothing_else() -> None:
         "reason": "length",
         "policy": {"name": "entropy", "tau": TAU},
         "seed": found["seed"],
+        "sampling": {**asdict(Sampling()), "seed": found["seed"]},
         "usage": usage,
+        "llm_alone_predicted_seconds": found["llm_alone_predicted_seconds"],
     }
 
 

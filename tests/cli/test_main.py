@@ -10,7 +10,7 @@ import pytest
 from rstitch import __version__
 from tests.cli.terminal import rstitch
 
-COMMANDS = ("demo", "generate", "explain")
+COMMANDS = ("demo", "generate", "check", "pairs", "explain")
 
 HELP = f"""
 import sys
@@ -58,7 +58,7 @@ def test_without_a_command_the_help_is_shown() -> None:
         (["explain", "t", "--tau", "0.1"], "--tau"),
         (["demo", "--problems", "0"], "--problems"),
         (["demo", "--problems", "few"], "--problems"),
-        (["demo", "--pair", "builtin"], "--pair"),
+        (["pairs", "one", "two"], "two"),
     ],
 )
 def test_wrong_usage_names_what_is_wrong(argv: list[str], named: str) -> None:

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from rstitch.engine import attention as module
-from rstitch.engine.attention import Batch, Span, attention, visible
+from rstitch.engine import batch as module
+from rstitch.engine.attention import attention
+from rstitch.engine.batch import Batch, Span, visible
 from rstitch.engine.kv import KVSlabs
 
 Q_HEADS, KV_HEADS, DIM = 6, 2, 8
@@ -115,19 +116,27 @@ BATCHES = {
     "ragged, far apart": [Span(11, 20, 3), Span(0, 3, 1), Span(5, 0, 16)],
     "ragged, neighbours": [Span(8, 0, 16), Span(7, 30, 1), Span(9, 5, 9)],
     "one long among short": [Span(1, 2, 17), Span(2, 8, 1), Span(0, 0, 5)],
+    "one long among short, far apart": [Span(4, 0, 30), Span(11, 20, 3), Span(0, 3, 1)],
     "all long": [Span(10, 0, 17), Span(2, 8, 33)],
 }
 
 
 def way(spans: list[Span]) -> str:
     batch = Batch(KVSlabs(1, 1), spans, torch.device("cpu"))
-    if not batch.padded:
+    if not batch.together:
         return "by row"
-    return "padded" if batch.cover.picked is None else "gathered"
+    how = "padded" if batch.padding.picked is None else "gathered"
+    return f"{how}, some by row" if batch.apart else how
 
 
 def test_the_batches_take_all_ways() -> None:
-    assert {way(spans) for spans in BATCHES.values()} == {"by row", "padded", "gathered"}
+    assert {way(spans) for spans in BATCHES.values()} == {
+        "by row",
+        "padded",
+        "gathered",
+        "padded, some by row",
+        "gathered, some by row",
+    }
 
 
 @pytest.mark.parametrize("extra", EXTRAS)

@@ -306,22 +306,10 @@ def test_what_is_settled_fits_and_the_first_rank_is_served(rows: Any, room: int)
 
 
 def test_the_default_bound_is_a_share_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "free_bytes", lambda device: 1000)
+    monkeypatch.setattr(memory, "of_device", lambda device: memory.Memory(9000, 1000))
     two = hashed()
     assert memory.bound(two.runners, None, "cpu") == {SLM: 250, LLM: 250}
     assert memory.bound(two.runners, 100 / GIB, "cpu") == {SLM: 50, LLM: 50}
-    assert 2**20 < memory._system_free() < 2**50
-
-
-def test_free_memory_is_read_from_the_system_and_the_container(tmp_path: Any) -> None:
-    info = tmp_path / "meminfo"
-    info.write_text("MemTotal: 900 kB\nMemAvailable: 300 kB\n")
-    assert memory._system_free(info) == 300 * 1024
-    assert memory._container_free(tmp_path) is None
-    (tmp_path / "memory.current").write_text("400\n")
-    for limit, free in (("max\n", None), ("1000\n", 600), ("300\n", 0)):
-        (tmp_path / "memory.max").write_text(limit)
-        assert memory._container_free(tmp_path) == free, limit
 
 
 def test_the_context_still_bounds_what_memory_does_not() -> None:

@@ -37,6 +37,12 @@ def parser() -> argparse.ArgumentParser:
             action="store_true",
             help="go on from the checkpoint; with a larger budget also past the first one",
         )
+        command.add_argument(
+            "--start", type=Path, metavar="DIR", help="go on from this exported model"
+        )
+        command.add_argument(
+            "--peak", type=float, default=1.0, help="scale of the learning rate at its highest"
+        )
         command.add_argument("--bf16", action="store_true", help="for CPUs with bfloat16 products")
         command.add_argument("--compile", action="store_true", help="faster after a slow start")
         budget = command.add_mutually_exclusive_group()
@@ -74,6 +80,8 @@ def plan(args: argparse.Namespace, role: Role) -> Plan:
         seconds,
         args.resume,
         bf16=args.bf16,
+        start=args.start,
+        peak=args.peak,
         compiled=args.compile,
     )
 

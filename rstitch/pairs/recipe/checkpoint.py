@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2ForCausalLM
 
@@ -28,6 +28,8 @@ class Progress:
     seed: int
     budget_tokens: int | None
     budget_seconds: float | None
+    peak: float = 1.0
+    """Scale of the learning rate at its highest."""
     step: int = 0
     tokens: int = 0
     seconds: float = 0.0
@@ -60,6 +62,17 @@ def load(path: Path, model: Qwen2ForCausalLM, optimizer: Optimizer) -> Progress:
             tensor.copy_(file.get_tensor(name))
         fields: dict[str, Any] = json.loads(file.metadata()["progress"])
     return Progress(**fields)
+
+
+def start(folder: Path, model: Qwen2ForCausalLM) -> None:
+    """Fills the model with the weights of an exported one, which `export` rounded to bfloat16.
+
+    Raises KeyError for a weight that the file lacks, RuntimeError for one of another shape.
+    """
+    weights = load_file(folder / "model.safetensors")
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            weight.copy_(weights[name])
 
 
 def export(folder: Path, model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:

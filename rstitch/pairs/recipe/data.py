@@ -20,8 +20,11 @@ from rstitch.pairs.recipe.splits import TRAIN_LEVELS, draw_in
 from rstitch.pairs.recipe.tokenizer import STOP, prompt_text
 from rstitch.pairs.recipe.traces import Span, asked_early, brief, continued, drill, long
 
-DRILLS: dict[Role, float] = {"llm": 0.25, "slm": 0.2}
+DRILLS: dict[Role, float] = {"llm": 0.12, "slm": 0.2}
 """Share of samples that are bare arithmetic."""
+LONG, CONTINUED = 0.34, 0.62
+"""Shares of the LLM's other samples: its own traces, and brief ones that it goes on with. A brief
+trace teaches few tokens, so it needs the larger share to be read as well as a long one."""
 WINDOW = 1024
 """Samples that are sorted by length together: more pad less, fewer mix better."""
 
@@ -48,9 +51,9 @@ def trace(role: Role, problem: Problem, rng: random.Random) -> list[Span]:
     if role == "slm":
         return [Span(brief(problem, rng))]
     draw = rng.random()
-    if draw < 0.52:
+    if draw < LONG:
         return long(problem, rng)
-    return continued(problem, rng) if draw < 0.96 else asked_early(problem, rng)
+    return continued(problem, rng) if draw < LONG + CONTINUED else asked_early(problem, rng)
 
 
 def spans(role: Role, seed: int, index: int) -> list[Span]:

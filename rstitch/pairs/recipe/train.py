@@ -48,6 +48,10 @@ class Plan:
     """Stop (and save) after this many steps in all, as an interrupt would."""
     bf16: bool = False
     """Matrix products in bfloat16 (the weights stay float32), slow on CPUs that have none."""
+    start: Path | None = None
+    """An exported model to go on from, instead of fresh weights."""
+    peak: float = 1.0
+    """Scale of the learning rate at its highest; a model that is trained on wants less."""
     compiled: bool = False
     """Compile the layers first: a minute, and a C++ compiler, for about 1.6x the speed after."""
 
@@ -67,7 +71,7 @@ def loss_of(model: Qwen2ForCausalLM, batch: Batch, *, bf16: bool = False) -> tor
 
 def rate(progress: Progress) -> float:
     """The learning rate's scale: a short rise, then straight down to nothing."""
-    return min(1.0, progress.step / WARMUP_STEPS) * (1.0 - progress.fraction)
+    return progress.peak * min(1.0, progress.step / WARMUP_STEPS) * (1.0 - progress.fraction)
 
 
 class Stopper:
@@ -136,8 +140,10 @@ def _progress(plan: Plan, model: Qwen2ForCausalLM, optimizer: Optimizer) -> Prog
         if told:
             progress.budget_tokens, progress.budget_seconds = plan.tokens, plan.seconds
         return progress
+    if plan.start is not None:
+        checkpoint.start(plan.start, model)
     tokens = plan.tokens if told else DEFAULT_TOKENS[plan.role]
-    return Progress(plan.seed, tokens, plan.seconds)
+    return Progress(plan.seed, tokens, plan.seconds, plan.peak)
 
 
 def _loop(

@@ -1,0 +1,275 @@
+"""Many requests in flight on the built-in pair: does stitching still pay?
+
+    python -m benchmarks.inflight [--quick] [--save]
+
+A closed loop: N answers are always being written, a new one starts when one ends. Answers per
+second of the stitched pair over those of the LLM alone at the same N, with the waiting table and
+with the naive rule (run the LLM as soon as one row wants it), interleaved. The ceiling beside the
+table is the best threshold's throughput, computed from the step costs and hand-off rates of the
+same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+import rstitch
+from benchmarks.common import finish, progress, say
+from rstitch.api import Stitch
+from rstitch.costs import LinearCosts, best_threshold, throughput
+from rstitch.engine.engine import PREFILL, InProcessEngine
+from rstitch.engine.request import Request
+from rstitch.pairs.recipe.problem import Problem
+from rstitch.pairs.recipe.splits import problems, spread
+from rstitch.policy import Policy, make
+from rstitch.types import Failed, Finished, Side, Token
+
+MAX_TOKENS = 400
+GOAL = 2.5
+
+
+@dataclass(slots=True)
+class Pass:
+    """One forward pass of the measured part."""
+
+    side: Side
+    rows: int
+    tokens: int
+    seconds: float
+
+
+@dataclass(slots=True)
+class Run:
+    """What one method did at one N, summed over its rounds."""
+
+    seconds: float = 0.0
+    answers: int = 0
+    kept: int = 0
+    latencies: list[float] = field(default_factory=list)
+    longest_gap: float = 0.0
+    passes: list[Pass] = field(default_factory=list)
+    asked: dict[Side, int] = field(default_factory=lambda: dict.fromkeys(Side, 0))
+    left: dict[Side, int] = field(default_factory=lambda: dict.fromkeys(Side, 0))
+
+    @property
+    def rate(self) -> float:
+        return self.answers / self.seconds
+
+
+class Loop:
+    """N answers in flight on one engine; counts from the moment when N have ended."""
+
+    def __init__(self, stitch: Stitch, policy: Policy, asked: Iterator[Problem], n: int) -> None:
+        self.stitch, self.policy, self.asked, self.n = stitch, policy, asked, n
+        self.engine: InProcessEngine = stitch.engine
+        self.started: dict[str, float] = {}
+        self.last_kept: dict[str, float] = {}
+        self.ended = 0
+
+    def submit(self) -> None:
+        prompts = self.stitch.prompts(next(self.asked).question, policy=self.policy)
+        name = self.engine.submit(Request(prompts, self.policy, max_tokens=MAX_TOKENS))
+        self.started[name] = self.last_kept[name] = time.perf_counter()
+
+    def run(self, answers: int, run: Run) -> None:
+        for _ in range(self.n):
+            self.submit()
+        began = None
+        with watched(self.engine) as fed:
+            while self.ended < self.n + answers:
+                if began is None and self.ended >= self.n:
+                    began = time.perf_counter()
+                fed.clear()
+                started = time.perf_counter()
+                events = self.engine.step()
+                now = time.perf_counter()
+                if began is not None:
+                    run.passes += [Pass(*item, now - started) for item in fed]
+                for event in events:
+                    self.take(event, now, run if began is not None else None)
+        assert began is not None
+        run.seconds += time.perf_counter() - began
+        self.drain()
+
+    def take(self, event: Any, now: float, run: Run | None) -> None:
+        if isinstance(event, Failed):
+            raise event.error
+        if isinstance(event, Finished):
+            self.ended += 1
+            if run:
+                run.answers += 1
+                run.latencies.append(now - self.started[event.request])
+            self.submit()
+        elif run and isinstance(event, Token):
+            proposal = event.proposal
+            run.asked[proposal.side] += 1
+            run.left[proposal.side] += proposal.next_side != proposal.side
+            run.kept += proposal.keep
+            if proposal.keep:
+                gap = now - self.last_kept[event.request]
+                run.longest_gap = max(run.longest_gap, gap)
+        if isinstance(event, Token) and event.proposal.keep:
+            self.last_kept[event.request] = now
+
+    def drain(self) -> None:
+        for name in self.started:
+            self.engine.cancel(name)
+        while not self.engine.idle:
+            self.engine.step()
+
+
+class watched:
+    """Sizes of the forward passes of an engine while it is entered: (side, rows, tokens)."""
+
+    def __init__(self, engine: InProcessEngine) -> None:
+        self.runners = engine.runners
+
+    def __enter__(self) -> list[tuple[Side, int, int]]:
+        seen: list[tuple[Side, int, int]] = []
+        for side, runner in self.runners.items():
+            original = runner.extend
+
+            def extend(
+                batch: Any, *args: Any, _side: Side = side, _run: Any = original, **kwargs: Any
+            ) -> Any:
+                seen.append((_side, len(batch), sum(len(item.tokens) for item in batch)))
+                return _run(batch, *args, **kwargs)
+
+            runner.extend = extend  # type: ignore[method-assign]
+        return seen
+
+    def __exit__(self, *_: object) -> None:
+        for runner in self.runners.values():
+            del runner.extend  # type: ignore[attr-defined]
+
+
+def optimum(run: Run, n: int) -> dict[str, float]:
+    """Kept tokens per second of decoding, ours and the best that a threshold could reach.
+
+    From this run's own step costs (a line over rows per side) and hand-off rates; prefills, which
+    no rule can save, are left out on both sides.
+    """
+    steps = [p for p in run.passes if p.tokens <= PREFILL * p.rows]
+    prefill = sum(p.seconds for p in run.passes if p.tokens > PREFILL * p.rows)
+    lines = [fit([p for p in steps if p.side is side]) for side in Side]
+    costs = LinearCosts(tuple(a for a, _ in lines), tuple(b for _, b in lines))  # type: ignore[arg-type]
+    p, q = (run.left[side] / max(run.asked[side], 1) for side in Side)
+    threshold = best_threshold(n, p, q, costs.seconds)
+    best = throughput(n, threshold, p, q, costs.seconds)
+    ours = run.kept / (run.seconds - prefill)
+    return {"tokens_per_second": ours, "optimum": best, "reached": ours / best, "best": threshold}
+
+
+def fit(steps: list[Pass]) -> tuple[float, float]:
+    """Base seconds and seconds per row, neither below 0."""
+    rows = np.array([p.rows for p in steps], float)
+    seconds = np.array([p.seconds for p in steps])
+    if not len(steps):
+        return 1e-3, 0.0
+    if np.ptp(rows) == 0:
+        return float(np.median(seconds)), 0.0
+    slope, base = np.polyfit(rows, seconds, 1)
+    if slope < 0 or base < 0:
+        return (
+            (float(seconds.mean()), 0.0) if slope < 0 else (0.0, float(seconds.sum() / rows.sum()))
+        )
+    return float(base), float(slope)
+
+
+def measure(
+    pairs: dict[str, Stitch], policies: dict[str, Policy], n: int, answers: int, rounds: int
+) -> dict[str, Run]:
+    """Every method at one N, interleaved; the same problems in the same order."""
+    chosen = spread(problems("test"), 4000)[:: max(1, 4000 // (2 * n + answers))]
+    runs = {name: Run() for name in pairs}
+    for round_ in range(rounds):
+        names = list(pairs)
+        for name in names[round_ % len(names) :] + names[: round_ % len(names)]:
+            Loop(pairs[name], policies[name], itertools.cycle(chosen), n).run(answers, runs[name])
+    return runs
+
+
+def best_threads(pairs: dict[str, Stitch], policies: dict[str, Policy]) -> int:
+    """1 or 2: what serves the LLM alone best at 16 in flight, interleaved."""
+    seconds = {1: 0.0, 2: 0.0}
+    for threads in (1, 2, 2, 1):
+        torch.set_num_threads(threads)
+        run = measure({"llm": pairs["llm"]}, policies, 16, 8, 1)["llm"]
+        seconds[threads] += run.seconds
+    return min(seconds, key=lambda threads: seconds[threads])
+
+
+def line(n: int, runs: dict[str, Run]) -> dict[str, Any]:
+    llm, table, naive = runs["llm"], runs["table"], runs["naive"]
+    return {
+        "n": n,
+        "llm_answers_per_second": llm.rate,
+        "over_llm": table.rate / llm.rate,
+        "naive_over_llm": naive.rate / llm.rate,
+        "over_naive": table.rate / naive.rate,
+        **optimum(table, n),
+        "p95": float(np.quantile(table.latencies, 0.95)),
+        "llm_p95": float(np.quantile(llm.latencies, 0.95)),
+        "longest_gap": table.longest_gap,
+        "llm_longest_gap": llm.longest_gap,
+    }
+
+
+def show(row: dict[str, Any]) -> None:
+    say(
+        f"{row['n']:3d}{row['llm_answers_per_second']:9.1f}/s{row['over_llm']:8.2f}x"
+        f"{row['naive_over_llm']:8.2f}x{row['over_naive']:8.2f}x{row['reached']:9.0%}"
+        f"{1e3 * row['p95']:10.0f}{1e3 * row['llm_p95']:10.0f}"
+        f"{1e3 * row['longest_gap']:9.0f}{1e3 * row['llm_longest_gap']:9.0f}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="two sizes, few answers")
+    parser.add_argument("--save", action="store_true", help="keep under benchmarks/results/")
+    args = parser.parse_args()
+    if args.quick and args.save:
+        parser.error("--save keeps full runs only; leave out --quick")
+    sizes, rounds = ((4, 16), 1) if args.quick else ((1, 2, 4, 8, 16, 32), 3)
+    pairs = {
+        "llm": rstitch.load(max_rows=max(sizes)),
+        "table": rstitch.load(max_rows=max(sizes), waiting="table"),
+        "naive": rstitch.load(max_rows=max(sizes), waiting="eager"),
+    }
+    tau = pairs["table"].tau
+    stitched = make("entropy", tau=tau)
+    policies = {"llm": make("llm"), "table": stitched, "naive": stitched}
+    threads = best_threads(pairs, policies)
+    torch.set_num_threads(threads)
+    say(f"built-in pair, tau {tau}, {threads} threads; ms for p95 latency and longest gap")
+    say("  N  LLM alone   table   naive  t/naive  optimum   p95 ms  LLM's p95  gap ms  LLM's")
+    rows = []
+    for n in sizes:
+        answers = max(12, n) if args.quick else max(32, 3 * n)
+        rows.append(line(n, measure(pairs, policies, n, answers, rounds)))
+        show(rows[-1])
+        progress(f"{n} in flight: done")
+    at = next(row for row in rows if row["n"] == 16)
+    bars = {
+        "over_llm_2.5x_at_16": at["over_llm"] >= GOAL,
+        "over_naive_1.5x_at_16": at["over_naive"] >= 1.5,
+        "within_15_percent_of_optimum": at["reached"] >= 0.85,
+        "p95_no_worse": at["p95"] <= at["llm_p95"],
+    }
+    for name, met in bars.items():
+        say(f"{'met   ' if met else 'MISSED'} {name}")
+    details = {"tau": tau, "threads": threads, "sizes": rows, "bars": bars}
+    finish("inflight", at["over_llm"], GOAL, details, args.save)
+
+
+if __name__ == "__main__":
+    main()

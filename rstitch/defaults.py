@@ -1,0 +1,68 @@
+"""What a pair does where the caller says nothing, and who said so: its tau, how it samples."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from rstitch.types import Sampling
+
+FIELDS = ("temperature", "top_k", "top_p", "min_p")
+GENERATION = "the LLM's generation_config"
+PENALTIES = {
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "encoder_repetition_penalty": 1.0,
+}
+"""Settings of a generation_config that are not honoured here, with the values that do nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """Values, and where they come from."""
+
+    tau: float
+    sampling: Sampling
+    tau_is_known: bool = True
+    """False: nobody has said which tau suits this pair, so it is the paper's."""
+    sampling_from: str = ""
+    """Empty where nothing was said, which is greedy."""
+    ignored: tuple[str, ...] = ()
+    """What the LLM's generation_config asks for and does not get."""
+
+    @property
+    def tau_line(self) -> str:
+        return (
+            f"tau is {self.tau}, the paper's: this pair has none of its own; give --tau, or write "
+            "it into a pair file"
+        )
+
+    def sampling_line(self, **given: Any) -> str:
+        """How it samples, with what the caller gave instead; empty where no default is left."""
+        used = replace(self.sampling, **given)
+        if not self.sampling_from or given.get("temperature") == 0 or given.keys() >= set(FIELDS):
+            return ""
+        off, values = Sampling(), asdict(used)
+        said = [f"{n} {values[n]:g}" for n in FIELDS if values[n] != getattr(off, n)] or ["greedy"]
+        origin = self.sampling_from + (", and options" if given.keys() & set(FIELDS) else "")
+        without = f"; without its {', '.join(self.ignored)}" if self.ignored else ""
+        return f"sampling: {', '.join(said)} ({origin}){without}"
+
+
+def from_generation(generation: Any) -> tuple[Sampling, str, tuple[str, ...]]:
+    """Sampling of a transformers generation_config, its name, and what of it is not honoured.
+
+    What the file leaves out is off. Without `do_sample` the file asks for greedy, as transformers
+    reads it.
+    """
+    asked = (
+        (name, getattr(generation, name, None))
+        for name, nothing in PENALTIES.items()
+        if getattr(generation, name, None) not in (None, nothing)
+    )
+    ignored = tuple(f"{name} {value}" for name, value in asked)
+    if not getattr(generation, "do_sample", None):
+        return Sampling(), GENERATION if ignored else "", ignored
+    values = {name: getattr(generation, name, None) for name in FIELDS}
+    given = {name: value for name, value in values.items() if value is not None}
+    return Sampling(**{"temperature": 1.0, **given}), GENERATION, ignored
