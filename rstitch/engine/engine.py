@@ -171,7 +171,11 @@ class InProcessEngine:
             if picked is None:
                 return events
             for side in (picked[0], picked[0].other):
-                rows, fed, cached = self._feed(side)
+                try:
+                    rows, fed, cached = self._feed(side)
+                except Exception as error:  # a row cannot be made: who asked ends, not the engine
+                    asked = [row for row in scheduler.active.values() if row.side is side]
+                    return events + [self._fail(row, error) for row in asked]
                 if fed:
                     return events + self._run(side, rows, fed, cached)
             raise AssertionError("no row can go on, not even the oldest request's")

@@ -30,12 +30,16 @@ def measure(
 ) -> None:
     """Put the cost of steps of one row and of several into `costs`.
 
+    A step that fails here is left out: it says nothing of any request, whose own pass will tell.
     `held` are the lengths of the rows that are open already; `most` rows may be open at once.
     """
     for side, runner in runners.items():
         for count in sorted({1, min(ROWS, most - len(held[side]))}):
             if count > 0 and runner.fits([*held[side], *[CONTEXT] * count]):
-                seconds = _step(runner, count, clock)
+                try:
+                    seconds = _step(runner, count, clock)
+                except Exception:
+                    continue
                 for _ in range(WEIGHT // 2):
                     costs.observe(side, count, seconds)
 

@@ -19,7 +19,7 @@ from rstitch.engine.pressure import SLACK, Claim, settle
 from rstitch.engine.request import Request, sample_ids
 from rstitch.errors import BadRequest
 from rstitch.policy import make
-from rstitch.types import Event, Sampling, Side, sample_seed
+from rstitch.types import Event, Failed, Sampling, Side, sample_seed
 from tests.hashed import CONTEXT, GIB, hashed
 from tests.models import Answer, assert_clean, collect, drain, engine, prompt, run
 from tests.same import assert_same_answers
@@ -318,3 +318,15 @@ def test_the_context_still_bounds_what_memory_does_not() -> None:
     ids = [two.submit(ask(3, 10, max_tokens=500))]
     (answer,) = collect(drain(two), ids)
     assert answer.finished.reason in ("stop", "length")
+
+
+def test_a_row_that_cannot_be_made_ends_those_who_asked_and_not_the_engine() -> None:
+    """The machine's memory can run out before the bound does."""
+    two = hashed()
+    ids = [two.submit(ask(n, 4)) for n in range(3)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(two.runners[SLM], "open", lambda: 1 // 0)
+        answers = collect(two.step(), ids)
+    assert all(isinstance(answer.end, Failed) for answer in answers)
+    assert_clean(two)
+    assert run(two, [ask(3, 10)])[0].steps == run(hashed(), [ask(3, 10)])[0].steps
