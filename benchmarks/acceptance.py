@@ -19,26 +19,19 @@ import torch
 
 import rstitch
 from benchmarks.common import finish, paired_difference, progress, ratio_interval, say
+from benchmarks.tau import answers, marks
 from benchmarks.veto import Veto
 from rstitch.api import Answer, Stitch
 from rstitch.engine.runner import Extend
 from rstitch.evals.grade import is_right
 from rstitch.pairs.recipe.problem import Problem
 from rstitch.pairs.recipe.splits import problems, spread
-from rstitch.policy import Policy, make
+from rstitch.policy import make
 from rstitch.types import Side
 
 TAUS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.08)
 MARGIN = 0.5
 """Points of dev accuracy that the best tau may lie below the LLM alone."""
-
-
-def answers(stitch: Stitch, chosen: Sequence[Problem], policy: Policy | str) -> list[Answer]:
-    return stitch.batch([p.question for p in chosen], policy=policy, max_tokens=400)
-
-
-def marks(chosen: Sequence[Problem], given: Sequence[Answer]) -> list[bool]:
-    return [is_right(a.text, p.answer) for p, a in zip(chosen, given, strict=True)]
 
 
 def percent(flags: Sequence[bool]) -> float:
@@ -76,7 +69,7 @@ def step_ratio(stitch: Stitch) -> dict[str, float]:
 def alone(stitch: Stitch, chosen: Sequence[Problem]) -> dict[str, float]:
     """Accuracy of each model by itself, and trace lengths where both are right."""
     progress(f"each model alone on {len(chosen)} test problems")
-    llm, slm = (answers(stitch, chosen, name) for name in ("llm", "slm"))
+    llm, slm = (answers(stitch, chosen, make(name)) for name in ("llm", "slm"))
     right_llm, right_slm = marks(chosen, llm), marks(chosen, slm)
     both = [i for i in range(len(chosen)) if right_llm[i] and right_slm[i]]
     slm_length = sum(slm[i].usage.tokens for i in both)
@@ -92,7 +85,7 @@ def alone(stitch: Stitch, chosen: Sequence[Problem]) -> dict[str, float]:
 
 def best_tau(stitch: Stitch, dev: Sequence[Problem]) -> tuple[float, list[dict[str, float]]]:
     """The largest tau whose dev accuracy is within MARGIN points of the LLM's, and the sweep."""
-    target = percent(marks(dev, answers(stitch, dev, "llm")))
+    target = percent(marks(dev, answers(stitch, dev, make("llm"))))
     sweep = []
     for tau in TAUS:
         given = answers(stitch, dev, make("entropy", tau=tau))
@@ -189,7 +182,7 @@ def main() -> None:
         parser.error("--save keeps full runs only; leave out --quick")
     n_test, n_dev, n_veto = (48, 48, 6) if args.quick else (4000, 600, 80)
     where = {"slm": str(args.pair / "slm"), "llm": str(args.pair / "llm")} if args.pair else {}
-    stitch = rstitch.load(**where, tau=0.02, threads=2)
+    stitch = rstitch.load(**where, tau=0.02, threads=1)
     dev = spread(problems("dev"), n_dev)
     steps = step_ratio(stitch)
     say(f"step: {steps}")

@@ -9,6 +9,7 @@ The largest tau that is not inferior to the LLM alone on dev: the lower end of t
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 import rstitch
@@ -19,7 +20,7 @@ from rstitch.pairs.recipe.problem import Problem
 from rstitch.pairs.recipe.splits import problems, spread
 from rstitch.policy import Policy, make
 
-TAUS = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05)
+TAUS = (0.005, 0.01, 0.02, 0.03, 0.05)
 BOUND = -1.0
 """Points of accuracy that the lower end has to stay above."""
 MAX_TOKENS = 400
@@ -49,15 +50,19 @@ def row(tau: float, right: list[bool], alone: list[bool], given: list[Answer]) -
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--pair", type=Path, help="directory with slm/ and llm/; built-in if absent"
+    )
     parser.add_argument("--quick", action="store_true", help="few problems, wide intervals")
     parser.add_argument("--save", action="store_true", help="keep under benchmarks/results/")
     args = parser.parse_args()
     if args.quick and args.save:
         parser.error("--save keeps full runs only; leave out --quick")
-    seeds, taus = ((0,), TAUS[1::3]) if args.quick else ((0, 1, 2), TAUS)
+    seeds, taus = ((0,), TAUS[::3]) if args.quick else ((0, 1), TAUS)
     dev = [p for seed in seeds for p in problems("dev", seed=seed)]
     dev = spread(dev, 48) if args.quick else dev
-    with rstitch.load(max_rows=32) as stitch:
+    where = {"slm": str(args.pair / "slm"), "llm": str(args.pair / "llm")} if args.pair else {}
+    with rstitch.load(**where, tau=TAUS[0], max_rows=64) as stitch:
         progress(f"LLM alone on {len(dev)} dev problems")
         alone = marks(dev, answers(stitch, dev, make("llm")))
         sweep = []

@@ -108,7 +108,7 @@ def _one_row(
     values.narrow(2, span.start, span.count).copy_(value)
     bias = batch.row_bias(0, extra.window, query.shape[1] // key.shape[1], query)
     seen = keys.narrow(2, 0, span.end), values.narrow(2, 0, span.end)
-    return attend(query, *seen, bias, extra).transpose(1, 2)
+    return attend(query, *seen, bias, extra).transpose(1, 2).contiguous()  # models take views
 
 
 def _together(
@@ -156,7 +156,7 @@ def _whole_row(
     places = torch.arange(keys.shape[2], device=keys.device)
     seen = visible(batch.positions[:, None], places, extra.window)[None, None]
     bias = additive(seen, query.shape[1] // keys.shape[1], query)
-    return attend(query, keys, values, bias, extra).transpose(1, 2)
+    return attend(query, keys, values, bias, extra).transpose(1, 2).contiguous()
 
 
 AttentionInterface.register(NAME, attention)

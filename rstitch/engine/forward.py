@@ -38,6 +38,8 @@ class ModelForward:
         self.model = model
 
     def __call__(self, ids: Tensor, positions: Tensor, batch: Any, keep: int | Tensor) -> Tensor:
+        if isinstance(keep, int) and keep:  # told a number, Gemma 4 drops queries on the way
+            keep = torch.arange(ids.shape[1] - keep, ids.shape[1], device=ids.device)
         logits: Tensor = self.model(
             input_ids=ids,
             position_ids=positions,

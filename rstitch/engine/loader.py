@@ -16,10 +16,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Genera
 from transformers.utils import logging as hf_logging
 
 from rstitch.config import EngineConfig
-from rstitch.engine import hub, vocabulary
+from rstitch.engine import hub, quantised, support, vocabulary
 from rstitch.engine.attention import NAME
 from rstitch.engine.declared import declared
 from rstitch.engine.layout import transpose_linears
+from rstitch.engine.probe import probe
 from rstitch.engine.torch_runner import TorchRunner
 from rstitch.engine.vocabulary import Vocabulary
 from rstitch.errors import BadModel, BadRequest, RStitchError
@@ -80,7 +81,7 @@ def read_files(
     options = {"trust_remote_code": trust_remote_code, "revision": revision or "main"}
     get = partial(guarded, source=source, revision=revision)
     settings = get("config.json", lambda: AutoConfig.from_pretrained(source, **options))
-    _check_supported(source, settings.get_text_config())
+    support.check(source, get("config.json", settings.get_text_config))
     tokenizer = get("tokenizer", lambda: AutoTokenizer.from_pretrained(source, **options))
     if not tokenizer.encode("a", add_special_tokens=False):
         raise BadModel(f"{source} has no tokenizer; copy its tokenizer.json there")
@@ -93,32 +94,36 @@ def read_files(
 
 def load_weights(files: ModelFiles, config: EngineConfig) -> LoadedModel:
     """The model itself, ready to run."""
-    source, tokens = files.source, files.vocabulary.size
+    source, settings, tokens = files.source, files.settings, files.vocabulary.size
+    device, dtype = _device(config), _dtype(config)
+    quantised.check(source, settings, device)
     model, info = guarded(
         "weights",
         lambda: AutoModelForCausalLM.from_pretrained(
             source,
             use_safetensors=True,
             attn_implementation=NAME,
-            dtype=_dtype(config),
+            dtype=dtype,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # checked below, with a message of our own
+            **quantised.placement(settings, device),
             **files.options,
         ),
         source=source,
         revision=files.revision,
     )
     _check_complete(source, model, info, tokens)
-    model = model.to(_device(config)).eval().requires_grad_(False)
+    model = quantised.settle(model, settings, device, dtype).eval().requires_grad_(False)
     transpose_linears(model)
-    length = context_length(files.settings)
+    length = context_length(settings)
     runner = TorchRunner(model, tokens, config.max_rows, length, config.compile)
+    probe(source, runner)
     return LoadedModel(source, files.tokenizer, runner, files.vocabulary)
 
 
 def context_length(settings: Any) -> int:
     """Tokens that a row may hold."""
-    return int(getattr(settings.get_text_config(), "max_position_embeddings", 0) or 2048)
+    return support.longest(settings.get_text_config())
 
 
 def check_machine(config: EngineConfig) -> None:
@@ -159,6 +164,8 @@ def guarded(what: str, load: Callable[[], Any], *, source: str, revision: str | 
     except SafetensorError as error:
         raise BadModel(f"the weights of {source} are damaged ({error}); copy them again") from error
     except Exception as error:  # many types of several libraries; none of our own code runs here
+        if isinstance(error, KeyError) and error.args == (NAME,):
+            raise BadModel(f"{source} {support.OWN_ATTENTION}: choose another model") from error
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [repr(error)]
         first = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
         if Path(source).is_dir():
@@ -190,24 +197,6 @@ def _dtype(config: EngineConfig) -> torch.dtype:
         raise BadRequest(f"dtype is {config.dtype!r}; it must be one of {', '.join(known)}")
     found: torch.dtype = getattr(torch, config.dtype)
     return found
-
-
-def _check_supported(source: str, settings: Any) -> None:
-    """Refuse by name what would run and be silently wrong: see docs/architecture.md."""
-    kinds = set(getattr(settings, "layer_types", None) or ["full_attention"])
-    strange = sorted(kinds - {"full_attention", "sliding_attention"})
-    if strange:
-        raise BadModel(
-            f"{source} has {strange[0]} layers; full and sliding attention are supported"
-        )
-    rope = getattr(settings, "rope_parameters", None) or getattr(settings, "rope_scaling", None)
-    per_layer_type = [part for part in (rope or {}).values() if isinstance(part, dict)]
-    for part in per_layer_type or [rope or {}]:
-        kind = part.get("rope_type", "default")
-        if kind in ("dynamic", "longrope"):
-            raise BadModel(
-                f"{source} uses {kind} rope, which depends on the row; static rope is needed"
-            )
 
 
 def _check_complete(source: str, model: Any, info: dict[str, Any], tokens: int) -> None:
