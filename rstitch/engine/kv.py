@@ -41,6 +41,8 @@ class KVSlabs:
         """Slots x capacity at most."""
         self.layers: dict[int, tuple[Tensor, Tensor]] = {}
         self.length: dict[int, int] = {}
+        self.slot_of: dict[int, int] = {}
+        """For an owner whose rows keep their names where slots change: kept up to date here."""
         self._free = list(range(max_slots))
         self._reached = 0
         self._rows: dict[int, dict[int, tuple[Tensor, Tensor]]] = {}
@@ -166,6 +168,7 @@ class KVSlabs:
             self._give_up(before, moves)
             raise
         self.length = {moves.get(slot, slot): n for slot, n in self.length.items()}
+        self.slot_of = {name: moves.get(slot, slot) for name, slot in self.slot_of.items()}
         self._free = sorted(set(range(self.max_slots)) - self.length.keys())
         return moves
 

@@ -29,8 +29,6 @@ class TorchRunner:
         self.device = next(model.parameters()).device
         self._forward = forward.choose(model)
         self._compiled = CompiledStep(model) if compile else None
-        self._slots: dict[Row, int] = {}
-        """Where each row lies; under a bound the slabs move rows together."""
 
     @torch.inference_mode()
     def open(self) -> Row:
@@ -38,7 +36,7 @@ class TorchRunner:
         return self._named(self.kv.open())
 
     def cached(self, row: Row) -> int:
-        return self.kv.length[self._slots[row]]
+        return self.kv.length[self.kv.slot_of[row]]
 
     def extend(self, batch: Sequence[Extend], logits: Literal["last", "all"] = "last") -> Tensor:
         if self._compiled and len(batch) == 1 and logits == "last":
@@ -48,7 +46,7 @@ class TorchRunner:
         length, tokens = self.kv.length, max(self.cached(i.row) + len(i.tokens) for i in batch)
         self._make_room(len(length), tokens)
         self.kv.reserve(tokens)
-        slots, length = [self._slots[item.row] for item in batch], self.kv.length
+        slots, length = [self.kv.slot_of[item.row] for item in batch], self.kv.length
         spans = [
             Span(slot, length[slot], len(item.tokens))
             for slot, item in zip(slots, batch, strict=True)
@@ -63,12 +61,12 @@ class TorchRunner:
         """The pass over one row where it can be a compiled one, padding included."""
         start, count = self.cached(item.row), len(item.tokens)
         size = compiled.bucket(self.kv, start, count)
-        others = [self.cached(row) for row in self._slots if row != item.row]
+        others = [self.cached(row) for row in self.kv.slot_of if row != item.row]
         if not size or not self.fits([*others, start + size]):
             return None
         self._make_room(len(self.kv.length), start + size)
         self.kv.reserve(start + size)
-        slot = self._slots[item.row]
+        slot = self.kv.slot_of[item.row]
         with torch.inference_mode():
             out = compiled(self.kv, slot, list(item.tokens), size)
         self.kv.length[slot] = start + count
@@ -86,15 +84,15 @@ class TorchRunner:
     def truncate(self, row: Row, n: int) -> None:
         if not 0 <= n <= self.cached(row):
             raise ValueError(f"cannot truncate a row of {self.cached(row)} tokens to {n}")
-        self.kv.length[self._slots[row]] = n
+        self.kv.length[self.kv.slot_of[row]] = n
 
     @torch.inference_mode()
     def fork(self, row: Row) -> Row:
         self._make_room(len(self.kv.length) + 1, 0)
-        return self._named(self.kv.fork(self._slots[row]))
+        return self._named(self.kv.fork(self.kv.slot_of[row]))
 
     def free(self, row: Row) -> None:
-        self.kv.close(self._slots.pop(row))
+        self.kv.close(self.kv.slot_of.pop(row))
 
     # -- memory ---------------------------------------------------------------------------------
 
@@ -125,12 +123,11 @@ class TorchRunner:
 
     @torch.inference_mode()
     def _make_room(self, rows: int, tokens: int) -> None:
-        moves = self.kv.make_room(rows, tokens)
-        if moves:
-            self._slots = {row: moves.get(slot, slot) for row, slot in self._slots.items()}
+        """Under a bound this moves rows, so slots are looked up after it."""
+        self.kv.make_room(rows, tokens)
 
     def _named(self, slot: int) -> Row:
         """A handle for the row in that slot: the slot itself, unless one that moved has it."""
-        row = slot if slot not in self._slots else max(self._slots) + 1
-        self._slots[row] = slot
+        row = slot if slot not in self.kv.slot_of else max(self.kv.slot_of) + 1
+        self.kv.slot_of[row] = slot
         return row
