@@ -11,7 +11,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, overload
 
 import torch
 
@@ -22,7 +22,7 @@ from rstitch.engine import vocabulary
 from rstitch.engine.engine import InProcessEngine
 from rstitch.engine.loader import LoadedModel, ModelFiles, check_machine, load_weights
 from rstitch.engine.marks import Marks
-from rstitch.engine.request import Request
+from rstitch.engine.request import Request, sample_ids
 from rstitch.errors import BadRequest
 from rstitch.pairs import PAPER_TAU, Preset, SidePreset, preset
 from rstitch.pairs.check import before_loading, read_pair, suffixes_of
@@ -31,7 +31,17 @@ from rstitch.policy import load as load_policy
 from rstitch.prompts import Prompt
 from rstitch.text import Reasoned, split_reasoning
 from rstitch.trace import Trace
-from rstitch.types import Event, Failed, Finished, Proposal, Sampling, Side, Token, Usage
+from rstitch.types import (
+    Event,
+    Failed,
+    Finished,
+    Proposal,
+    Sampling,
+    Side,
+    Token,
+    Usage,
+    sample_seed,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,25 +121,58 @@ class Stitch:
                 self._pump()
         self.engine.close()
 
-    def generate(self, prompt: Prompt, **options: Any) -> Answer:
-        """Write one answer; options as in `stream`."""
-        return self.batch([prompt], **options)[0]
+    @overload
+    def generate(self, prompt: Prompt, *, n: None = None, **options: Any) -> Answer: ...
 
-    def batch(self, prompts: Sequence[Prompt], **options: Any) -> list[Answer]:
-        """Write many answers, as many in flight as the engine has rows; options as in `stream`."""
-        streams: list[Stream] = []
+    @overload
+    def generate(self, prompt: Prompt, *, n: int, **options: Any) -> list[Answer]: ...
+
+    def generate(
+        self, prompt: Prompt, *, n: int | None = None, **options: Any
+    ) -> Answer | list[Answer]:
+        """Write one answer, or a list of n of them; options as in `stream`."""
+        (answers,) = self.batch([prompt], n=1 if n is None else n, **options)
+        return answers if n is not None else answers[0]
+
+    @overload
+    def batch(
+        self, prompts: Sequence[Prompt], *, n: None = None, **options: Any
+    ) -> list[Answer]: ...
+
+    @overload
+    def batch(self, prompts: Sequence[Prompt], *, n: int, **options: Any) -> list[list[Answer]]: ...
+
+    def batch(
+        self, prompts: Sequence[Prompt], *, n: int | None = None, **options: Any
+    ) -> list[Answer] | list[list[Answer]]:
+        """Write many answers, as many in flight as the engine has rows; options as in `stream`.
+
+        With n, a list of n samples per prompt. They share the prompt's KV.
+        """
+        groups: list[list[Stream]] = []
         try:
             for prompt in prompts:
-                streams.append(self.stream(prompt, **options))
-            return [stream.result() for stream in streams]
+                groups.append(self.streams(prompt, n=1 if n is None else n, **options))
+            answers = [[stream.result() for stream in group] for group in groups]
+            return answers if n is not None else [answer for (answer,) in answers]
         finally:
-            for stream in streams:
-                stream.close()
+            for group in groups:
+                for stream in group:
+                    stream.close()
 
-    def stream(
+    def stream(self, prompt: Prompt, **options: Any) -> Stream:
+        """Iterate over the pieces of an answer as they are written; closing it early cancels it.
+
+        Options are those of `streams`.
+        """
+        (stream,) = self.streams(prompt, n=1, **options)
+        return stream
+
+    def streams(
         self,
         prompt: Prompt,
         *,
+        n: int,
         tau: float | str | None = None,
         policy: Policy | str | None = None,
         sampling: Sampling | None = None,
@@ -138,18 +181,39 @@ class Stitch:
         raw: bool = False,
         top_logprobs: int = 0,
         meta: dict[str, Any] | None = None,
-    ) -> Stream:
-        """Iterate over the pieces of an answer as they are written; closing it early cancels it.
+    ) -> list[Stream]:
+        """Streams of n samples of one prompt; sample i draws by `types.sample_seed(seed, i)`.
 
         tau: entropy threshold (or "0.24nats"), the pair's own by default; or a policy, by object,
         by the name of one without required parameters, or as path.py:Class, whose code is then run.
         sampling: the pair's own by default. raw: the prompt is plain text, no chat template and no
         suffix. meta goes into the trace. Raises BadRequest for what can never be served.
         """
-        return Stream(
-            self, prompt, tau=tau, policy=policy, sampling=sampling, max_tokens=max_tokens,
-            stop=stop, raw=raw, top_logprobs=top_logprobs, meta=meta,
-        )  # fmt: skip
+        rule = self._policy(tau, policy)
+        sampling = (sampling or self.defaults.sampling).seeded()
+        assert sampling.seed is not None
+        ids = self.prompts(prompt, policy=rule, raw=raw)
+        request = Request(
+            prompts=ids,
+            policy=rule,
+            sampling=sampling,
+            max_tokens=max_tokens,
+            stop=_stops(stop),
+            top_logprobs=top_logprobs,
+            n=n,
+        )
+        traces = [
+            Trace(
+                id=name,
+                policy=rule.spec(),
+                sampling=replace(sampling, seed=sample_seed(sampling.seed, index)),
+                prompts=ids,
+                models={side.label: self.models[side].source for side in ids},
+                meta=meta or {},
+            )
+            for index, name in enumerate(self._open(request))
+        ]
+        return [Stream(self, trace) for trace in traces]
 
     def prompts(
         self, prompt: Prompt, *, policy: Policy, raw: bool = False
@@ -179,11 +243,11 @@ class Stitch:
             return make("entropy", tau=self.tau if tau is None else self.normalised(tau))
         return load_policy(policy) if isinstance(policy, str) else policy
 
-    def _open(self, request: Request) -> str:
+    def _open(self, request: Request) -> list[str]:
         with self._pumping:
-            name = self.engine.submit(request)
-            self._inboxes[name] = deque()
-            return name
+            names = sample_ids(self.engine.submit(request), request.n)
+            self._inboxes.update((name, deque()) for name in names)
+            return names
 
     def _next(self, name: str) -> Event:
         """The next event of that request, running the engine as needed."""
@@ -211,45 +275,13 @@ class Stream(Iterator[Piece]):
     Closing it, or letting go of it, cancels the answer.
     """
 
-    def __init__(
-        self,
-        stitch: Stitch,
-        prompt: Prompt,
-        *,
-        tau: float | str | None = None,
-        policy: Policy | str | None = None,
-        sampling: Sampling | None = None,
-        max_tokens: int = 512,
-        stop: str | Sequence[str] = (),
-        raw: bool = False,
-        top_logprobs: int = 0,
-        meta: dict[str, Any] | None = None,
-    ) -> None:
-        rule = stitch._policy(tau, policy)
-        sampling = (sampling or stitch.defaults.sampling).seeded()
-        ids = stitch.prompts(prompt, policy=rule, raw=raw)
+    def __init__(self, stitch: Stitch, trace: Trace) -> None:
         self._stitch = stitch
-        self._name = stitch._open(
-            Request(
-                prompts=ids,
-                policy=rule,
-                sampling=sampling,
-                max_tokens=max_tokens,
-                stop=_stops(stop),
-                top_logprobs=top_logprobs,
-            )
-        )
+        self._name = trace.id
         weakref.finalize(self, stitch._abandon, self._name).atexit = False
         self._finished: Finished | None = None
         self._open = True
-        self.trace = Trace(
-            id=self._name,
-            policy=rule.spec(),
-            sampling=sampling,
-            prompts=ids,
-            models={side.label: stitch.models[side].source for side in ids},
-            meta=meta or {},
-        )
+        self.trace = trace
 
     def __next__(self) -> Piece:
         if not self._open:

@@ -16,10 +16,17 @@ class EngineConfig:
     """Requests in flight; further ones wait for admission."""
     max_step_tokens: int = 2048
     """Tokens fed in one pass; longer prompts are prefilled in chunks."""
-    waiting: Literal["table", "eager"] = "table"
-    """When the LLM runs: by expected throughput, or as soon as one row waits for it."""
-    max_wait_steps: float = 2.0
+    waiting: str = "table"
+    """When the LLM runs: by expected throughput ("table"), as soon as one row waits for it
+    ("eager"), or from a number of waiting rows on ("fixed:6"); the latter two for comparison."""
+    max_wait: float = 2.0
     """Longest that a row waits for its side, in LLM steps: the promise against starving."""
+    kv_memory: float | None = None
+    """GiB of KV memory for both sides together; None takes up to half of what is free at load."""
+    profile: str | None = None
+    """JSON file of step costs; without one they are measured at the first use (`measure_costs`)."""
+    measure_costs: bool = True
+    """False: the waiting table starts without costs and learns them while running only."""
     compile: bool = False
     """Compile the single-row steps with torch.compile; 10 to 60 s once, then faster steps."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -34,5 +41,19 @@ class EngineConfig:
                 raise BadRequest(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.threads is not None and self.threads < 1:
             raise BadRequest(f"threads is {self.threads}; it must be at least 1")
-        if self.waiting not in ("table", "eager"):
-            raise BadRequest(f"waiting is {self.waiting!r}; it must be 'table' or 'eager'")
+        if not self.max_wait >= 0:
+            raise BadRequest(f"max_wait is {self.max_wait}; it must be 0 or more LLM steps")
+        if self.kv_memory is not None and not self.kv_memory > 0:
+            raise BadRequest(f"kv_memory is {self.kv_memory}; it must be above 0 (GiB)")
+        if self.waiting not in ("table", "eager") and not self.fixed_threshold:
+            raise BadRequest(
+                f"waiting is {self.waiting!r}; it must be 'table', 'eager', or 'fixed:' and a "
+                "number of rows from 1 on, such as 'fixed:6'"
+            )
+
+    @property
+    def fixed_threshold(self) -> int | None:
+        """Rows that have to wait before the LLM runs, where `waiting` fixes that number."""
+        name, colon, rows = self.waiting.partition(":")
+        digits = name == "fixed" and colon and rows.isascii() and rows.isdigit()
+        return int(rows) or None if digits else None

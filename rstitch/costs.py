@@ -8,15 +8,20 @@ probabilities by the average reward of a small semi-Markov chain (docs/algorithm
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from math import comb
-from typing import Protocol
+from math import comb, isfinite
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
+from rstitch.errors import BadRequest
 from rstitch.types import Side
+
+PROFILE_FIELDS = ("base", "per_row")
 
 
 class StepCosts(Protocol):
@@ -36,11 +41,48 @@ class LinearCosts:
         return self.base[side] + self.per_row[side] * rows
 
 
+def load_profile(path: str | Path) -> LinearCosts:
+    """Step costs from {"slm": {"base": seconds, "per_row": seconds}, "llm": {...}}.
+
+    Further keys are left to others. Raises BadRequest that names the file and what is wrong in it.
+    """
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadRequest(f"profile {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise BadRequest(f"profile {path} is no JSON: {error}") from error
+    base, per_row = (tuple(_seconds(path, found, s, key) for s in Side) for key in PROFILE_FIELDS)
+    return LinearCosts((base[0], base[1]), (per_row[0], per_row[1]))
+
+
+def save_profile(path: str | Path, costs: LinearCosts) -> None:
+    sides = {
+        side.label: {"base": costs.base[side], "per_row": costs.per_row[side]} for side in Side
+    }
+    Path(path).write_text(json.dumps(sides, indent=1) + "\n", encoding="utf-8")
+
+
+def _seconds(path: str | Path, found: Any, side: Side, key: str) -> float:
+    try:
+        value = found[side.label][key]
+    except (KeyError, TypeError):
+        raise BadRequest(f'profile {path} has no "{side.label}": {{"{key}": seconds}}') from None
+    number = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    if not number or value < 0 or (key == "base" and value == 0):
+        least = "above 0" if key == "base" else "0 or more"
+        raise BadRequest(
+            f"profile {path}: {side.label}.{key} is {value!r}; it must be {least} (seconds)"
+        )
+    return float(value)
+
+
 @dataclass(slots=True)
 class ObservedCosts:
     """Step costs learnt while running: per side, a least-squares line over (rows, seconds).
 
-    Old steps fade (`memory` of them count), so the line follows context growth and load.
+    Old steps fade (`memory` of them count), so the line follows context growth and load. What is
+    known before the first step is put in as steps too (`expect`), and fades with them.
     """
 
     memory: float = 200.0
@@ -56,6 +98,13 @@ class ObservedCosts:
             xx * fade + rows * rows,
             xy * fade + rows * seconds,
         )
+
+    def expect(self, costs: StepCosts, rows: int, weight: int = 20) -> None:
+        """Start from a profile: as if `weight` steps had been seen, half of one row, half of
+        `rows`."""
+        for side in Side:
+            for count in (1, max(rows, 2)) * (weight // 2):
+                self.observe(side, count, costs.seconds(side, count))
 
     def seconds(self, side: Side, rows: int) -> float:
         """0 where the side has never run."""

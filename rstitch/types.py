@@ -77,6 +77,20 @@ class Sampling:
         return self if self.seed is not None else replace(self, seed=secrets.randbits(62))
 
 
+def sample_seed(seed: int, index: int) -> int:
+    """The seed of a request's index-th sample; sample 0 has the request's own.
+
+    Sample i is the answer that the same request gives alone with this seed. The others' seeds are
+    splitmix64 outputs (Steele et al. 2014) of the stream that starts at `seed`, cut to 63 bits.
+    """
+    if index == 0:
+        return seed
+    z = (seed + index * 0x9E3779B97F4A7C15) % 2**64
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+    return (z ^ z >> 31) >> 1
+
+
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """One distribution that was read: the token drawn from it and what the policy decided."""

@@ -54,8 +54,12 @@ class Scripted:
 
     vocab_size = VOCAB
 
+    token_bytes = 1
+    """So that one byte of KV is one token."""
+
     def __init__(self, script: Script, prompt: int, max_length: int = 64, rows: int = 8) -> None:
         self.script, self.prompt, self.max_length, self.rows = script, prompt, max_length, rows
+        self.cells = rows * max_length
         self.ids: dict[int, list[int]] = {}
         self.kv = Slots()
         self.calls: list[list[list[int]]] = []
@@ -84,6 +88,7 @@ class Scripted:
             self.ids[item.row] += item.tokens
             self.kv.length[item.row] = len(self.ids[item.row])
             assert len(self.ids[item.row]) <= self.max_length, "longer than the context"
+        assert self.nbytes <= self.cells, f"{self.nbytes} tokens over a bound of {self.cells}"
         self.calls.append([list(item.tokens) for item in batch])
         everything = [len(item.tokens) for item in batch]
         if isinstance(logits, str):
@@ -113,10 +118,25 @@ class Scripted:
         self.kv.length[row] = n
 
     def fork(self, row: int) -> int:
-        raise NotImplementedError
+        copy = self.open()
+        self.ids[copy] = list(self.ids[row])
+        self.kv.length[copy] = len(self.ids[row])
+        return copy
 
     def free(self, row: int) -> None:
         del self.ids[row], self.kv.length[row]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(self.kv.length.values())
+
+    def bound(self, nbytes: int) -> int:
+        self.cells = min(self.cells, nbytes)
+        return self.cells
+
+    def fits(self, lengths: Sequence[int]) -> bool:
+        """Tokens are held one by one here, as in pages of one."""
+        return len(lengths) <= self.rows and sum(lengths) <= self.cells
 
 
 SLM_PROMPT, LLM_PROMPT = (4, 5), (6, 7, 8)
@@ -131,7 +151,7 @@ def scripted(
     **settings: Any,
 ) -> InProcessEngine:
     """An engine on two scripts; prompts are those above."""
-    config = EngineConfig(**{"max_rows": 8, **settings})
+    config = EngineConfig(**{"max_rows": 8, "measure_costs": False, **settings})
     runners = {
         Side.SLM: Scripted(slm, len(SLM_PROMPT), rows=config.max_rows),
         Side.LLM: Scripted(llm, len(LLM_PROMPT), rows=config.max_rows),

@@ -81,7 +81,7 @@ def runner(side: Side, max_rows: int = 8) -> TorchRunner:
 
 def engine(llm: Side = Side.LLM, **settings: Any) -> InProcessEngine:
     """An engine on the random pair; `llm=Side.SLM` puts the same model on both sides."""
-    config = EngineConfig(**{"max_rows": 8, **settings})
+    config = EngineConfig(**{"max_rows": 8, "measure_costs": False, **settings})
     runners = {
         Side.SLM: runner(Side.SLM, config.max_rows),
         Side.LLM: runner(llm, config.max_rows),

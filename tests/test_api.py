@@ -17,7 +17,7 @@ from rstitch.errors import BadRequest
 from rstitch.explain import check
 from rstitch.policy import make
 from rstitch.text import Reasoned
-from rstitch.types import Sampling, Side
+from rstitch.types import Sampling, Side, sample_seed
 from tests import pair as tiny
 from tests.models import assert_clean
 from tests.pair import QUESTION, TAU, pair
@@ -361,7 +361,13 @@ def test_an_error_inside_a_pass_reaches_the_reader_and_nothing_stays(
         ({"pair": "qwen"}, "unknown pair 'qwen'; known: builtin"),
         ({"max_rows": 0}, "max_rows is 0; it must be at least 1"),
         ({"threads": 0}, "threads is 0; it must be at least 1"),
-        ({"waiting": "never"}, "waiting is 'never'; it must be 'table' or 'eager'"),
+        *(
+            ({"waiting": wrong}, f"waiting is {wrong!r}; it must be 'table', 'eager', or 'fixed:'")
+            for wrong in ("never", "fixed", "fixed:", "fixed:0", "fixed:-1", "fixed:2.5", "eager:6")
+        ),
+        ({"max_wait": -1}, "max_wait is -1; it must be 0 or more LLM steps"),
+        ({"max_wait": float("nan")}, "max_wait is nan"),
+        ({"kv_memory": 0}, "kv_memory is 0; it must be above 0 (GiB)"),
     ],
 )
 def test_load_refuses(options: dict[str, Any], message: str) -> None:
@@ -432,3 +438,26 @@ def test_an_answer_ends_where_the_context_does(stitch: Stitch) -> None:
 def test_one_bad_prompt_of_a_batch_starts_none(stitch: Stitch) -> None:
     with pytest.raises(BadRequest, match="the prompt is empty"):
         stitch.batch([QUESTION, ""])
+
+
+# -- samples --------------------------------------------------------------------------------------
+
+
+def test_n_samples_are_the_answers_of_their_seeds(stitch: Stitch) -> None:
+    """`generate` and `batch` give lists then; each trace names the seed that gives it alone."""
+    hot = Sampling(temperature=1.0, seed=11)
+    answers = stitch.generate(QUESTION, n=3, sampling=hot, max_tokens=12)
+    assert [a.trace.sampling.seed for a in answers] == [sample_seed(11, i) for i in range(3)]
+    assert len({a.text for a in answers}) == 3
+    for answer in answers:
+        alone = stitch.generate(QUESTION, sampling=answer.trace.sampling, max_tokens=12)
+        assert alone.text == answer.text
+    (first, second) = stitch.batch([QUESTION, "Hello"], n=2, sampling=hot, max_tokens=12)
+    assert [a.text for a in first] == [a.text for a in answers[:2]] and len(second) == 2
+    assert stitch.generate(QUESTION, n=1, sampling=hot, max_tokens=12)[0].text == answers[0].text
+    assert kv_lengths(stitch) == {"slm": {}, "llm": {}}
+
+
+def test_no_samples_at_all_are_refused(stitch: Stitch) -> None:
+    with pytest.raises(BadRequest, match="n is 0"):
+        stitch.generate(QUESTION, n=0)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +16,11 @@ from rstitch.costs import (
     ObservedRates,
     WaitingTable,
     best_threshold,
+    load_profile,
+    save_profile,
     throughput,
 )
+from rstitch.errors import BadRequest
 from rstitch.types import Side
 
 Cost = Callable[[Side, int], float]
@@ -258,6 +264,66 @@ def test_rates_of_the_sides_are_apart_and_stay_inside() -> None:
         rates.observe(Side.LLM, 8, 8)
     assert rates.probability(Side.SLM) == 0.001
     assert rates.probability(Side.LLM) == 0.999
+
+
+# -- known beforehand -----------------------------------------------------------------------------
+
+PROFILE = LinearCosts((0.002, 0.02), (0.0001, 0.0005))
+
+
+def test_a_profile_is_what_was_saved(tmp_path: Path) -> None:
+    save_profile(tmp_path / "p.json", PROFILE)
+    assert load_profile(tmp_path / "p.json") == PROFILE
+
+
+def test_a_profile_counts_at_first_and_is_outweighed_by_what_is_seen() -> None:
+    costs = ObservedCosts()
+    costs.expect(PROFILE, 16)
+    for side in Side:
+        for rows in (1, 8, 16):
+            assert costs.seconds(side, rows) == pytest.approx(PROFILE.seconds(side, rows), rel=1e-6)
+    for _ in range(60):
+        costs.observe(Side.LLM, 8, 0.1)
+    assert costs.seconds(Side.LLM, 8) == pytest.approx(0.1, rel=0.25)
+    for _ in range(1000):
+        costs.observe(Side.LLM, 8, 0.1)
+    assert costs.seconds(Side.LLM, 8) == pytest.approx(0.1, rel=0.01)
+
+
+def test_with_a_profile_the_table_waits_from_the_first_request_on() -> None:
+    rates, costs = ObservedRates(), ObservedCosts()
+    learnt(rates, 0.10, 0.4)
+    costs.expect(LinearCosts((1.0, 10.0), (0.01, 0.1)), 16)
+    table = WaitingTable(costs, rates)
+    assert [table.threshold(n) for n in (1, 4, 8, 16)] == [1, 3, 6, 12]
+
+
+def changed(side: str, key: str, value: Any) -> str:
+    sides = {"slm": {"base": 1.0, "per_row": 0.0}, "llm": {"base": 1.0, "per_row": 0.0}}
+    sides[side][key] = value
+    return json.dumps(sides)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is no JSON"),
+        ("[1]", r'has no "slm": {"base": seconds}'),
+        ('{"slm": {"base": 1, "per_row": 0}}', r'has no "llm": {"base": seconds}'),
+        ('{"slm": {"base": 1}, "llm": {"base": 1}}', r'has no "slm": {"per_row": seconds}'),
+        (changed("llm", "base", 0), "llm.base is 0; it must be above 0"),
+        (changed("slm", "per_row", -1), "slm.per_row is -1; it must be 0 or more"),
+        (changed("slm", "base", "1"), "slm.base is '1'"),
+        (changed("slm", "base", True), "slm.base is True"),
+        (changed("slm", "base", float("nan")), "slm.base is nan"),
+    ],
+)
+def test_a_bad_profile_is_refused_by_name(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "p.json").write_text(text)
+    with pytest.raises(BadRequest, match=f"profile .*p.json.*{message}"):
+        load_profile(tmp_path / "p.json")
+    with pytest.raises(BadRequest, match="missing.json cannot be read: No such file"):
+        load_profile(tmp_path / "missing.json")
 
 
 # -- the table ------------------------------------------------------------------------------------

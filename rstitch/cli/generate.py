@@ -43,16 +43,19 @@ def generate(
     top_p: Annotated[float | None, typer.Option(help=f"Nucleus; {OWN}.")] = None,
     min_p: Annotated[float | None, typer.Option(help=f"Relative floor; {OWN}.")] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same tokens.")] = None,
+    n: Annotated[int, typer.Option("--n", help="Answers to write, one after the other.")] = 1,
     stop: Annotated[list[str] | None, typer.Option(help="Text that ends the answer.")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="No chat template.")] = False,
     trace: Annotated[Path | None, typer.Option(help="Write the trace here (JSON lines).")] = None,
-    as_json: options.Json = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object per answer on stdout.")
+    ] = False,
     threads: options.Threads = None,
     compile: options.Compile = False,
     dtype: options.Dtype = options.DEFAULTS.dtype,
     device: options.Device = options.DEFAULTS.device,
 ) -> None:
-    """Write one answer with both models."""
+    """Write one answer with both models, or several samples."""
     rule = options.policy_of(policy, param or [])
     threshold = options.threshold(tau)
     suffix = options.suffix(slm_suffix, llm_suffix, raw=raw)
@@ -62,11 +65,12 @@ def generate(
     _check_trace(trace)
     stitch = options.open_pair(
         pair, slm, llm, suffix=suffix, threads=threads, compile=compile, dtype=dtype, device=device,
-        max_rows=1,
+        max_rows=min(max(n, 1), options.DEFAULTS.max_rows),
     )  # fmt: skip
     with stitch:
-        stream = stitch.stream(
+        streams = stitch.streams(
             text,
+            n=n,
             tau=threshold,
             policy=rule,
             sampling=replace(stitch.defaults.sampling, **chosen),
@@ -78,22 +82,24 @@ def generate(
             options.tell_tau(stitch, threshold)
         if not as_json and (line := stitch.defaults.sampling_line(**chosen)):
             typer.echo(line, err=True)
-        answer = _write(stream, trace, quiet=as_json)
-    if as_json:
-        typer.echo(json.dumps(_as_dict(answer)))
-    else:
-        typer.echo(summary(answer.usage, answer.trace.forwards), err=True)
+        _write(streams, trace, as_json)
 
 
-def _write(stream: Stream, trace: Path | None, quiet: bool) -> Answer:
-    """Show an answer to its end; the trace is saved however it ends."""
+def _write(streams: list[Stream], trace: Path | None, as_json: bool) -> None:
+    """Show each answer to its end; the trace is saved however they end."""
     try:
-        show(stream, quiet)
+        for stream in streams:
+            show(stream, quiet=as_json)
+            answer = stream.result()
+            if as_json:
+                typer.echo(json.dumps(_as_dict(answer)))
+            else:
+                typer.echo(summary(answer.usage, answer.trace.forwards), err=True)
     finally:
-        stream.close()
+        for stream in streams:
+            stream.close()
         if trace is not None:
-            _save(stream, trace)
-    return stream.result()
+            _save(streams, trace)
 
 
 def show(stream: Stream, quiet: bool = False) -> None:
@@ -178,12 +184,12 @@ def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _save(stream: Stream, path: Path) -> None:
+def _save(streams: list[Stream], path: Path) -> None:
     from rstitch import trace as traces
 
     try:
         with path.open("w", encoding="utf-8") as file:
-            traces.write([stream.trace], file)
+            traces.write([stream.trace for stream in streams], file)
     except OSError as error:
         raise BadRequest(f"--trace {path} cannot be written: {error.strerror}") from error
 

@@ -2,7 +2,8 @@
 
 The life of a request: `submit` checks it, the scheduler admits it, each `step` moves it one token
 on (or discards a proposal and parks it for the other side), and when it ends its rows are freed on
-both sides. Parked rows keep their KV, so a hand-off is no more than feeding the unseen tokens.
+both sides. Parked rows keep their KV, so a hand-off is no more than feeding the unseen tokens; a
+row that lost its KV to others feeds all of them.
 """
 
 from __future__ import annotations
@@ -18,9 +19,13 @@ from typing import Any, TypeVar
 import torch
 
 from rstitch.config import EngineConfig
+from rstitch.costs import load_profile
 from rstitch.engine import gate, passes
+from rstitch.engine.group import Group
 from rstitch.engine.marks import Marks
-from rstitch.engine.request import Request
+from rstitch.engine.measure import measure
+from rstitch.engine.request import Request, sample_ids
+from rstitch.engine.rows import Rows
 from rstitch.engine.runner import Extend, Runner
 from rstitch.engine.scheduler import Scheduler
 from rstitch.engine.sequence import Sequence
@@ -29,7 +34,17 @@ from rstitch.engine.vocabulary import Translation
 from rstitch.errors import BadRequest
 from rstitch.policy.base import Policy
 from rstitch.text import TextStream, Tokenizer
-from rstitch.types import Event, Failed, Finished, FinishReason, Forward, Proposal, Side, Token
+from rstitch.types import (
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    Forward,
+    Proposal,
+    Side,
+    Token,
+    sample_seed,
+)
 
 T = TypeVar("T")
 
@@ -59,6 +74,10 @@ class InProcessEngine:
         self.clock = clock
         self.marks = marks
         self.scheduler = Scheduler(self.config, clock)
+        self.rows = Rows(runners, self.config)
+        self._measure = self.config.measure_costs and not self.config.profile
+        if self.config.profile:
+            self.scheduler.costs.expect(load_profile(self.config.profile), self.config.max_rows)
         self._inbox: deque[Sequence | str] = deque()
         self._ids = itertools.count()
         self._wake: Callable[[], None] | None = None
@@ -71,23 +90,33 @@ class InProcessEngine:
     def submit(self, request: Request) -> str:
         """Accept a request. Raises BadRequest when it can never be served, with the numbers."""
         self._check(request)
-        policy, seed = request.policy, request.sampling.seeded().seed
+        seed, name = request.sampling.seeded().seed, f"r{next(self._ids)}"
         assert seed is not None
+        group = Group() if request.n > 1 else None
+        samples = [
+            self._sequence(request, sample, sample_seed(seed, index), group)
+            for index, sample in enumerate(sample_ids(name, request.n))
+        ]
+        if group:
+            group.members += samples
+        self._tell(*samples)
+        return name
+
+    def _sequence(self, request: Request, name: str, seed: int, group: Group | None) -> Sequence:
+        policy = request.policy
         tokenizer = self.tokenizers[max(policy.sides())]
-        text = TextStream(tokenizer, stop=request.stop) if tokenizer else None
-        sequence = Sequence(
-            id=f"r{next(self._ids)}",
+        return Sequence(
+            id=name,
             request=request,
             seed=seed,
             side=policy.start(),
             state=torch.tensor([policy.initial_state()], dtype=torch.float32),
-            text=text,
+            text=TextStream(tokenizer, stop=request.stop) if tokenizer else None,
             accepted=self.clock(),
+            group=group,
             translation=self.translation,
             span=Span() if "span" in policy.reads and len(policy.sides()) > 1 else None,
         )
-        self._tell(sequence)
-        return sequence.id
 
     def cancel(self, request_id: str) -> None:
         self._tell(request_id)
@@ -116,6 +145,7 @@ class InProcessEngine:
         return {
             "active": len(self.scheduler.active),
             "queued": len(self.scheduler.queue) + len(self._inbox),
+            "kv": self.rows.stats(),
             "step_seconds": {s.label: self.scheduler.costs.seconds(s, 1) for s in self.runners},
         }
 
@@ -139,16 +169,36 @@ class InProcessEngine:
     def step(self) -> list[Event]:
         """One forward pass of one side over its rows; what came of it. Empty when idle."""
         with self._stepping:
-            events = self._take_inbox()
-            self.scheduler.admit()
-            picked = self.scheduler.pick()
+            events, scheduler = self._take_inbox(), self.scheduler
+            scheduler.admit(lambda one: self.rows.admits(one, list(scheduler.active.values())))
+            if self._measure:
+                self._measure_costs()
+            picked = scheduler.pick()
             if picked is None:
                 return events
-            return events + self._run(*picked)
+            for side in (picked[0], picked[0].other):
+                try:
+                    rows, fed, cached = self._feed(side)
+                except Exception as error:  # a row cannot be made: who asked ends, not the engine
+                    asked = [row for row in scheduler.active.values() if row.side is side]
+                    return events + [e for row in asked for e in self._failed(row, error)]
+                if fed:
+                    return events + self._run(side, rows, fed, cached)
+            raise AssertionError("no row can go on, not even the oldest request's")
 
-    def _run(self, side: Side, rows: list[Sequence]) -> list[Event]:
+    def _measure_costs(self) -> None:
+        """Once, when rows may have to wait for each other for the first time."""
+        active = list(self.scheduler.active.values())
+        if len(active) < 2 or all(row.pinned for row in active):
+            return
+        self._measure = False
+        held = {side: self.rows.lengths(side, active) for side in self.runners}
+        measure(self.runners, held, self.scheduler.costs, self.config.max_rows, self.clock)
+
+    def _run(
+        self, side: Side, rows: list[Sequence], fed: list[Extend], cached: list[int]
+    ) -> list[Event]:
         started = self.clock()
-        rows, fed, cached = self._feed(side, sorted(rows, key=lambda row: row.ready_since))
         try:
             asked, proposals = self._read(side, rows, fed)
         except Exception as error:  # one bad pass must not leave its rows behind
@@ -180,18 +230,23 @@ class InProcessEngine:
         vocab_size = self.runners[side].vocab_size
         return asked, gate.read(logits, asked, side, vocab_size, hidden, self.marks)
 
-    def _feed(
-        self, side: Side, rows: list[Sequence]
-    ) -> tuple[list[Sequence], list[Extend], list[int]]:
-        """What each row has not seen yet, under the step's token budget; the oldest goes first."""
+    def _feed(self, side: Side) -> tuple[list[Sequence], list[Extend], list[int]]:
+        """What each row with room has not seen yet, under the step's token budget; who has waited
+        longest goes first."""
         runner, budget = self.runners[side], self.config.max_step_tokens
         taken, fed, cached = [], [], []
-        for sequence in rows:
+        active = list(self.scheduler.active.values())
+        ready = sorted(self.rows.settle(side, active), key=lambda row: row.ready_since)
+        for sequence in active:
+            if sequence.stalled and sequence.side is side:  # it is not its side that it waits for
+                sequence.ready_since = self.clock()
+        for sequence in ready:
             if budget < 1:
                 break
-            row = sequence.rows.get(side)
+            row = self.rows.row(sequence, side)
             if row is None:
-                row = sequence.rows[side] = runner.open()
+                sequence.ready_since = self.clock()
+                continue
             have = runner.cached(row)
             need = first_wanted(sequence) if side is Side.LLM else sequence.length(side) - 1
             if have > need:  # a distribution that was read before: feed its token anew
@@ -244,13 +299,15 @@ class InProcessEngine:
 
     def _full(self, row: Sequence) -> bool:
         sides = row.request.policy.sides()
-        return any(row.length(side) >= self.runners[side].max_length for side in sides)
+        return any(row.length(side) >= self.rows.limits[side] for side in sides)
 
     def _check(self, request: Request) -> None:
         if self._closed:
             raise BadRequest("the engine is closed; load the pair again")
         if request.max_tokens < 1:
             raise BadRequest(f"max_tokens is {request.max_tokens}; it must be at least 1")
+        if request.n < 1:
+            raise BadRequest(f"n is {request.n}; it must be at least 1")
         if request.top_logprobs < 0:
             raise BadRequest(f"top_logprobs is {request.top_logprobs}; it must be at least 0")
         if "" in request.stop:
@@ -280,19 +337,15 @@ class InProcessEngine:
         runner = self.runners[side]
         if not prompt:
             raise BadRequest(f"the {side.name}'s prompt is empty; give at least one token")
-        if len(prompt) >= runner.max_length:
-            raise BadRequest(
-                f"the prompt has {len(prompt)} tokens for the {side.name}, whose context is "
-                f"{runner.max_length}; shorten it to at most {runner.max_length - 1}"
-            )
+        self.rows.check(side, prompt)
         worst = max(prompt, key=lambda token: token if token >= 0 else runner.vocab_size - token)
         if not 0 <= worst < runner.vocab_size:
             raise BadRequest(
                 f"token id {worst} is outside the {side.name}'s vocabulary of {runner.vocab_size}"
             )
 
-    def _tell(self, message: Sequence | str) -> None:
-        self._inbox.append(message)
+    def _tell(self, *messages: Sequence | str) -> None:
+        self._inbox.extend(messages)
         if self._wake:
             self._wake()
 
@@ -305,15 +358,13 @@ class InProcessEngine:
                 continue
             known = [*self.scheduler.active.values(), *self.scheduler.queue]
             for sequence in known:
-                if sequence.id == message:
+                if message in (sequence.id, sequence.id.partition(".")[0]):
                     events += self._ended(sequence, "cancelled")
         return events
 
     def _release(self, row: Sequence) -> None:
         self.scheduler.remove(row)
-        for side, handle in row.rows.items():
-            self.runners[side].free(handle)
-        row.rows.clear()
+        self.rows.release(row)
 
     def _ended(self, row: Sequence, reason: FinishReason) -> list[Event]:
         """What nobody asked the LLM about stays in the answer, then the end."""

@@ -29,13 +29,23 @@ class Request:
     """Go on after an end-of-text token (for benchmarks)."""
     top_logprobs: int = 0
     """Likeliest raw log-probabilities to report per token."""
+    n: int = 1
+    """Answers to write. They share the prompt's KV; each draws by `types.sample_seed`."""
+
+
+def sample_ids(request_id: str, n: int) -> list[str]:
+    """The names that the events of a request's n samples carry."""
+    return [request_id] if n == 1 else [f"{request_id}.{index}" for index in range(n)]
 
 
 class Engine(Protocol):
     """HOW answers are written. Commands, server, evaluation and training talk to this alone."""
 
     def submit(self, request: Request) -> str:
-        """Accept a request and return its id. Raises BadRequest when it can never be served."""
+        """Accept a request and return its id. Raises BadRequest when it can never be served.
+
+        With n > 1, events carry the samples' own ids, `sample_ids(id, n)`.
+        """
         ...
 
     def events(self) -> AsyncIterator[Event]:
@@ -43,7 +53,10 @@ class Engine(Protocol):
         ...
 
     def cancel(self, request_id: str) -> None:
-        """End a request early; it answers with Finished("cancelled"). Unknown ids are ignored."""
+        """End a request early, or one sample of it; it answers with Finished("cancelled").
+
+        Unknown ids are ignored.
+        """
         ...
 
     def stats(self) -> dict[str, Any]: ...

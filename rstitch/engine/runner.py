@@ -49,7 +49,8 @@ class Runner(Protocol):
 
         Returns raw logits (rows, columns) after each row's last token, or (tokens, columns) after
         all that are wanted, row by row. Each row may occur once; no token list may be empty. If it
-        raises, no row's cached length has changed.
+        raises, no row has cached more than before; out of memory, rows may have lost what they had
+        cached.
         """
         ...
 
@@ -69,4 +70,27 @@ class Runner(Protocol):
 
     def free(self, row: Row) -> None:
         """Give the row's memory back."""
+        ...
+
+    # Memory. How rows lie in it is the runner's own business, so what fits is for it to say.
+
+    @property
+    def token_bytes(self) -> int:
+        """KV memory of one token."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """KV memory taken now, whether rows fill it or not."""
+        ...
+
+    def bound(self, nbytes: int) -> int:
+        """Never take more KV memory than this from now on, while growing included.
+
+        Called while no row is open. Returns the tokens that a row may hold when it is alone.
+        """
+        ...
+
+    def fits(self, lengths: Sequence[int]) -> bool:
+        """Whether rows of these lengths, and no others, can be held together."""
         ...

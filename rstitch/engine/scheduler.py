@@ -23,8 +23,9 @@ class Scheduler:
         self, config: EngineConfig, clock: Callable[[], float] = time.perf_counter
     ) -> None:
         self.max_rows = config.max_rows
-        self.max_wait_steps = config.max_wait_steps
+        self.max_wait = config.max_wait
         self.eager = config.waiting == "eager"
+        self.fixed = config.fixed_threshold
         self.clock = clock
         self.costs = ObservedCosts()
         self.rates = ObservedRates()
@@ -35,10 +36,13 @@ class Scheduler:
     def add(self, sequence: Sequence) -> None:
         self.queue.append(sequence)
 
-    def admit(self) -> list[Sequence]:
-        """Move queued sequences in while there are free rows, first come first served."""
-        admitted = []
-        while self.queue and len(self.active) < self.max_rows:
+    def admit(self, fits: Callable[[Sequence], bool] = lambda _: True) -> list[Sequence]:
+        """Move queued sequences in while there are free rows, first come first served.
+
+        `fits`: whether there is memory for one more.
+        """
+        admitted: list[Sequence] = []
+        while self.queue and len(self.active) < self.max_rows and fits(self.queue[0]):
             sequence = self.queue.popleft()
             sequence.ready_since = self.clock()
             self.active[sequence.id] = sequence
@@ -63,14 +67,17 @@ class Scheduler:
         if self.eager:
             return Side.LLM
         oldest = {side: min(s.ready_since for s in rows[side]) for side in Side}
-        patience = self.max_wait_steps * self.costs.seconds(Side.LLM, len(rows[Side.LLM]))
+        patience = self.max_wait * self.costs.seconds(Side.LLM, len(rows[Side.LLM]))
         first = min(Side, key=lambda side: oldest[side])
         if self.clock() - oldest[first] > patience:
             return first
-        waiting = sum(not s.pinned for s in rows[Side.LLM])
-        stitched = waiting + sum(not s.pinned for s in rows[Side.SLM])
-        enough = waiting and waiting >= self.table.threshold(stitched)
+        waiting, writing = (sum(map(_counts, rows[side])) for side in (Side.LLM, Side.SLM))
+        enough = waiting and waiting >= self._threshold(waiting + writing)
         return Side.LLM if enough else Side.SLM
+
+    def _threshold(self, stitched: int) -> int:
+        """How many of so many stitched rows have to wait before the LLM runs."""
+        return min(self.fixed, stitched) if self.fixed else self.table.threshold(stitched)
 
     def observe(self, side: Side, rows: list[Sequence], seconds: float, left: int) -> None:
         """Learn from a step: what it cost, and how many of its stitched rows passed control on."""
@@ -78,3 +85,8 @@ class Scheduler:
         stitched = sum(not s.pinned for s in rows)
         if stitched:
             self.rates.observe(side, stitched, left)
+
+
+def _counts(row: Sequence) -> bool:
+    """A row waits for others only if it could be on either side, and could run."""
+    return not (row.pinned or row.stalled)

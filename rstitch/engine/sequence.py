@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -14,6 +15,9 @@ from rstitch.engine.vocabulary import Translation
 from rstitch.errors import BadPolicy
 from rstitch.text import TextStream
 from rstitch.types import FinishReason, Forward, Proposal, Side, Usage
+
+if TYPE_CHECKING:
+    from rstitch.engine.group import Group
 
 
 @dataclass(slots=True)
@@ -32,6 +36,10 @@ class Sequence:
     """Clock seconds."""
     ready_since: float = 0.0
     """When it last became ready to run on its side: its waiting time counts from here."""
+    stalled: bool = False
+    """It waits for memory, not for its side."""
+    group: Group | None = None
+    """The other samples of its prompt."""
     rows: dict[Side, Row] = field(default_factory=dict)
     tokens: list[int] = field(default_factory=list)
     """Each an id in the vocabulary of the side that wrote it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -31,22 +32,16 @@ class TorchRunner:
 
     @torch.inference_mode()
     def open(self) -> Row:
-        return self.kv.open()
+        self._make_room(len(self.kv.length) + 1, 0)
+        return self._named(self.kv.open())
 
     def cached(self, row: Row) -> int:
-        return self.kv.length[row]
+        return self.kv.length[self.kv.slot_of[row]]
 
     def extend(self, batch: Sequence[Extend], logits: Wanted = "last") -> Tensor:
-        length = self.kv.length
         if self._compiled and len(batch) == 1 and logits == "last":
-            (item,) = batch
-            start, count = length[item.row], len(item.tokens)
-            size = self._compiled.bucket(self.kv, start, count)
-            if size:
-                self.kv.reserve(start + size)
-                with torch.inference_mode():
-                    out = self._compiled(self.kv, item.row, list(item.tokens), size)
-                length[item.row] = start + count
+            out = self._compiled_step(self._compiled, batch[0])
+            if out is not None:
                 return out
         return self._eager(self._forward, batch, logits)
 
@@ -65,13 +60,33 @@ class TorchRunner:
     def _eager(
         self, forward: Callable[..., Tensor], batch: Sequence[Extend], logits: Wanted
     ) -> Tensor:
-        length = self.kv.length
-        spans = [Span(item.row, length[item.row], len(item.tokens)) for item in batch]
-        self.kv.reserve(max(span.end for span in spans))
+        tokens = max(self.cached(item.row) + len(item.tokens) for item in batch)
+        self._make_room(len(self.kv.length), tokens)
+        self.kv.reserve(tokens)
+        slots, length = [self.kv.slot_of[item.row] for item in batch], self.kv.length
+        spans = [
+            Span(slot, length[slot], len(item.tokens))
+            for slot, item in zip(slots, batch, strict=True)
+        ]
         flat = [token for item in batch for token in item.tokens]
         out = self._pass(forward, flat, Batch(self.kv, spans, self.device), logits)
         for span in spans:
             length[span.slot] = span.end
+        return out
+
+    def _compiled_step(self, compiled: CompiledStep, item: Extend) -> Tensor | None:
+        """The pass over one row where it can be a compiled one, padding included."""
+        start, count = self.cached(item.row), len(item.tokens)
+        size = compiled.bucket(self.kv, start, count)
+        others = [self.cached(row) for row in self.kv.slot_of if row != item.row]
+        if not size or not self.fits([*others, start + size]):
+            return None
+        self._make_room(len(self.kv.length), start + size)
+        self.kv.reserve(start + size)
+        slot = self.kv.slot_of[item.row]
+        with torch.inference_mode():
+            out = compiled(self.kv, slot, list(item.tokens), size)
+        self.kv.length[slot] = start + count
         return out
 
     @torch.inference_mode()
@@ -93,13 +108,52 @@ class TorchRunner:
         return torch.tensor(kept, device=self.device)
 
     def truncate(self, row: Row, n: int) -> None:
-        if not 0 <= n <= self.kv.length[row]:
-            raise ValueError(f"cannot truncate a row of {self.kv.length[row]} tokens to {n}")
-        self.kv.length[row] = n
+        if not 0 <= n <= self.cached(row):
+            raise ValueError(f"cannot truncate a row of {self.cached(row)} tokens to {n}")
+        self.kv.length[self.kv.slot_of[row]] = n
 
     @torch.inference_mode()
     def fork(self, row: Row) -> Row:
-        return self.kv.fork(row)
+        self._make_room(len(self.kv.length) + 1, 0)
+        return self._named(self.kv.fork(self.kv.slot_of[row]))
 
     def free(self, row: Row) -> None:
-        self.kv.close(row)
+        self.kv.close(self.kv.slot_of.pop(row))
+
+    # -- memory ---------------------------------------------------------------------------------
+
+    @property
+    def nbytes(self) -> int:
+        return self.kv.nbytes
+
+    @cached_property
+    def token_bytes(self) -> int:
+        return sum(self._cell)
+
+    def bound(self, nbytes: int) -> int:
+        self.kv.bound(nbytes // (sum(self._cell) + max(self._cell)))
+        return min(self.kv.cells, self.max_length)
+
+    def fits(self, lengths: Sequence[int]) -> bool:
+        return self.kv.fits(lengths)
+
+    @cached_property
+    @torch.inference_mode()
+    def _cell(self) -> list[int]:
+        """Bytes per token of every slab, from a pass over one token in memory of its own."""
+        memory = KVSlabs(1, 1)
+        batch = Batch(memory, [Span(memory.open(), 0, 1)], self.device)
+        ids = torch.zeros(1, 1, dtype=torch.long, device=self.device)
+        self._forward(ids, batch.positions[None], batch, 1)
+        return [slab.nbytes for pair in memory.layers.values() for slab in pair]
+
+    @torch.inference_mode()
+    def _make_room(self, rows: int, tokens: int) -> None:
+        """Under a bound this moves rows, so slots are looked up after it."""
+        self.kv.make_room(rows, tokens)
+
+    def _named(self, slot: int) -> Row:
+        """A handle for the row in that slot: the slot itself, unless one that moved has it."""
+        row = slot if slot not in self.kv.slot_of else max(self.kv.slot_of) + 1
+        self.kv.slot_of[row] = slot
+        return row

@@ -57,6 +57,22 @@ def test_the_thinking_is_on_stderr() -> None:
     assert done.err.startswith(expected.text)
 
 
+def test_several_samples_come_one_after_the_other(tmp_path: Path) -> None:
+    """As text, as JSON with one object a line, and in one trace."""
+    hot = ["--temperature", "1", "--seed", "4", "--n", "2"]
+    done = generate(PROMPT, *RAW, *hot, "--trace", str(tmp_path / "t.jsonl"))
+    samples = stitch().generate(
+        PROMPT, n=2, raw=True, max_tokens=30, sampling=Sampling(temperature=1.0, seed=4)
+    )
+    assert (done.code, done.out) == (0, "".join(sample.text + "\n" for sample in samples))
+    assert done.err.count("\n") == 2
+    lines = [json.loads(line) for line in generate(PROMPT, *RAW, *hot, "--json").out.splitlines()]
+    assert [line["text"] for line in lines] == [sample.text for sample in samples]
+    assert [line["seed"] for line in lines] == [s.trace.sampling.seed for s in samples]
+    written = traces.read(tmp_path / "t.jsonl")
+    assert [trace.sampling.seed for trace in written] == [line["seed"] for line in lines]
+
+
 def test_a_prompt_from_stdin() -> None:
     assert generate("-", *RAW, stdin=PROMPT.encode()).out == generate(PROMPT, *RAW).out
 
@@ -188,7 +204,9 @@ def test_a_trace_that_cannot_be_written(tmp_path: Path) -> None:
     """Told in a line after the answer, which is not lost."""
     done = generate(PROMPT, *RAW, "--trace", "/dev/full")
     assert done.code == 1 and done.out
-    assert done.err == "rstitch: --trace /dev/full cannot be written: No space left on device\n"
+    assert done.err.splitlines()[1:] == [
+        "rstitch: --trace /dev/full cannot be written: No space left on device"
+    ]
 
 
 # -- interrupted ----------------------------------------------------------------------------------

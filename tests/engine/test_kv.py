@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from rstitch.engine import kv
-from rstitch.engine.kv import KVSlabs
+from rstitch.engine.kv import KVSlabs, OutOfCells
+from tests.slabs import count_slabs
 
 LAYERS, HEADS, KEY_DIM, VALUE_DIM = 2, 2, 3, 2
 SLOTS, LENGTH = 6, 40
@@ -67,9 +69,12 @@ def read(memory: KVSlabs, slot: int) -> list[float]:
 class Memory(RuleBasedStateMachine):
     """Random opens, writes, forks, truncations and closes."""
 
+    cells = SLOTS * LENGTH
+
     def __init__(self) -> None:
         super().__init__()
         self.real = slabs()
+        self.real.bound(self.cells)
         self.model: dict[int, list[float]] = {}
         self.numbers = map(float, itertools.count(1))
 
@@ -80,12 +85,23 @@ class Memory(RuleBasedStateMachine):
         assert slot not in self.model, f"slot {slot} is taken already: {self.model}"
         return slot
 
+    def room(self, rows: int, tokens: int) -> bool:
+        """Make it, following the rows that move; False where there is none, and nothing changed."""
+        longest = max([tokens, *map(len, self.model.values())])
+        if rows * longest > self.cells:
+            with pytest.raises(OutOfCells, match=f"{rows} rows of {longest} tokens exceed"):
+                self.real.make_room(rows, tokens)
+            return False
+        moves = self.real.make_room(rows, tokens)
+        self.model = {moves.get(slot, slot): numbers for slot, numbers in self.model.items()}
+        return True
+
     @rule()
     def open(self) -> None:
         if len(self.model) == SLOTS:
             with pytest.raises(RuntimeError, match=f"all {SLOTS} KV slots are taken"):
                 self.real.open()
-        else:
+        elif self.room(len(self.model) + 1, 0):
             self.model[self.taken(self.real.open())] = []
 
     @precondition(lambda self: self.model)
@@ -95,7 +111,8 @@ class Memory(RuleBasedStateMachine):
         if len(self.model[slot]) + count > LENGTH:
             with pytest.raises(RuntimeError, match=f"exceed the {LENGTH}"):
                 self.real.reserve(len(self.model[slot]) + count)
-        else:
+        elif self.room(len(self.model), len(self.model[slot]) + count):
+            slot = self.pick(which)
             numbers = list(itertools.islice(self.numbers, count))
             write(self.real, slot, numbers)
             self.model[slot] += numbers
@@ -107,7 +124,8 @@ class Memory(RuleBasedStateMachine):
         if len(self.model) == SLOTS:
             with pytest.raises(RuntimeError, match="taken"):
                 self.real.fork(slot)
-        else:
+        elif self.room(len(self.model) + 1, 0):
+            slot = self.pick(which)
             copy = self.taken(self.real.fork(slot))
             self.model[copy] = list(self.model[slot])
 
@@ -130,6 +148,7 @@ class Memory(RuleBasedStateMachine):
     def holds_what_was_written(self) -> None:
         self.real.check_integrity()
         assert {s: read(self.real, s) or [] for s in self.real.length} == self.model
+        assert self.real.slots * self.real.capacity <= self.cells
 
     @invariant()
     def is_finite(self) -> None:
@@ -138,8 +157,15 @@ class Memory(RuleBasedStateMachine):
             assert torch.isfinite(slab).all()
 
 
-TestMemory = Memory.TestCase
+class BoundedMemory(Memory):
+    """The same where not every row may be long: slabs change their shape and rows their slot."""
+
+    cells = 2 * LENGTH
+
+
+TestMemory, TestBoundedMemory = Memory.TestCase, BoundedMemory.TestCase
 TestMemory.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestBoundedMemory.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
 
 
 def test_slots_are_given_out_lowest_first_and_again() -> None:
@@ -202,10 +228,10 @@ def fail_at(memory: KVSlabs, call: int, monkeypatch: pytest.MonkeyPatch) -> None
     """Growing the `call`-th slab from now on runs out of memory, once."""
     grown, calls = KVSlabs._grown, itertools.count()
 
-    def scarce(self: KVSlabs, old: torch.Tensor) -> torch.Tensor:
+    def scarce(self: KVSlabs, old: torch.Tensor, moves: dict[int, int]) -> torch.Tensor:
         if next(calls) == call:
             raise RuntimeError("out of memory")
-        return grown(self, old)
+        return grown(self, old, moves)
 
     monkeypatch.setattr(KVSlabs, "_grown", scarce)
 
@@ -237,3 +263,74 @@ def test_a_slot_that_cannot_be_made_is_not_taken(monkeypatch: pytest.MonkeyPatch
     other = memory.open()
     write(memory, other, [5.0])
     assert (read(memory, slot), read(memory, other)) == ([1.0, 2.0], [5.0])
+
+
+@pytest.mark.parametrize("call", range(2 * LAYERS))
+def test_a_move_that_fails_leaves_empty_rows(call: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the slabs already have their rows elsewhere: what was cached is lost, no row is."""
+    memory = slabs()
+    memory.bound(12)
+    for number in range(4):
+        memory.make_room(number + 1, 0)
+        write(memory, memory.open(), [1.0, 2.0])
+    memory.close(0)
+    memory.close(1)
+    fail_at(memory, call, monkeypatch)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        memory.make_room(2, 6)
+    memory.check_integrity()
+    assert memory.length == {2: 0, 3: 0}
+    moves = memory.make_room(2, 6)
+    for slot in (2, 3):
+        write(memory, moves.get(slot, slot), [5.0] * 6)
+        assert read(memory, moves.get(slot, slot)) == [5.0] * 6
+
+
+def test_under_a_bound_rows_move_together() -> None:
+    """Twelve cells: four rows of three tokens, or two of six."""
+    memory = slabs()
+    memory.bound(12)
+    for number in range(4):
+        memory.make_room(number + 1, 0)
+        write(memory, memory.open(), [number + 1.0] * 3)
+    assert (memory.slots, memory.capacity) == (4, 3)
+    assert memory.fits([3] * 4) and not memory.fits([3] * 3 + [4]) and not memory.fits([1] * 7)
+    memory.close(0)
+    memory.close(2)
+    assert memory.make_room(2, 6) == {3: 0}
+    assert (memory.slots, memory.capacity) == (2, 6)
+    assert (read(memory, 0), read(memory, 1)) == ([4.0] * 3, [2.0] * 3)
+    with pytest.raises(OutOfCells, match="2 rows of 7 tokens exceed 12 KV cells"):
+        memory.make_room(2, 7)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_bound_holds_while_slabs_grow_and_move(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two hundred random openings, writes and closings as an engine asks for them: at the moment
+    of each allocation all slabs, those being replaced included, are within the bound's bytes."""
+    alive, pick = count_slabs(monkeypatch), random.Random(seed)
+    memory, cells = slabs(), pick.randint(20, 100)
+    memory.bound(cells)
+    reshaped = set()
+    for _ in range(200):
+        lengths = dict(memory.length)
+        action = pick.choice(["open", "write", "write", "close"])
+        if action == "open" and memory.fits([*lengths.values(), 1]):
+            memory.make_room(len(lengths) + 1, 0)
+            memory.open()
+        elif action == "write" and lengths:
+            slot, count = pick.choice(list(lengths)), pick.randint(1, 9)
+            others = [n for other, n in lengths.items() if other != slot]
+            if memory.fits([*others, lengths[slot] + count]):
+                moves = memory.make_room(len(lengths), lengths[slot] + count)
+                write(memory, moves.get(slot, slot), [1.0] * count)
+        elif action == "close" and lengths:
+            memory.close(pick.choice(list(lengths)))
+        reshaped.add((memory.slots, memory.capacity))
+    cell = 4 * HEADS * (KEY_DIM + VALUE_DIM) * LAYERS
+    largest = 4 * HEADS * max(KEY_DIM, VALUE_DIM)
+    assert memory.nbytes == alive[0] <= cells * cell
+    assert alive[1] <= cells * (cell + largest), f"peak of {alive[1]} bytes"
+    assert len(reshaped) > 4, reshaped

@@ -241,3 +241,23 @@ def test_both_ways_of_loading_have_the_same_weights() -> None:
         assert all(torch.equal(mine[name], plain[name]) for name in plain)
         assert model(side).config._attn_implementation == "rstitch"
         assert model(side, "eager").config._attn_implementation == "eager"
+
+
+def test_rows_keep_their_handles_where_a_bound_moves_them() -> None:
+    """Room for four rows of 20 tokens or two of 40; what a row has cached moves with it."""
+    one = runner(Side.LLM, max_rows=6)
+    assert one.bound(80 * int(one.token_bytes * 1.25)) == 80  # two layers: a slab is a quarter
+    ids = {one.open(): list(prompt(15 + n, n)) for n in range(4)}
+    one.extend([Extend(row, tokens) for row, tokens in ids.items()])
+    before = dict(one.kv.slot_of)
+    for row in list(ids)[:2]:
+        one.free(row)
+        del ids[row]
+    for row in ids:
+        one.extend([Extend(row, more := list(prompt(20, 90 + row)))])
+        ids[row] += more
+    assert {row: slot for row, slot in before.items() if row in ids} != one.kv.slot_of
+    assert_rows(Side.LLM, one, ids)
+    with pytest.raises(RuntimeError, match="3 rows of 38 tokens exceed 80 KV cells"):
+        one.open()
+    assert_rows(Side.LLM, one, ids)

@@ -22,6 +22,7 @@ from transformers import (
 
 from rstitch import api
 from rstitch.config import EngineConfig
+from rstitch.engine import memory as machine
 from rstitch.engine.loader import load_model
 from rstitch.engine.runner import Extend
 from rstitch.errors import BadModel, BadPair
@@ -244,7 +245,7 @@ def test_a_container_s_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     limit, used = tmp_path / "max", tmp_path / "current"
     limit.write_text("300000000\n")
     used.write_text("100000000\n")
-    monkeypatch.setattr(memory, "CGROUPS", ((str(limit), str(used)),))
+    monkeypatch.setattr(machine, "CGROUPS", ((str(limit), str(used)),))
     assert memory.of_device("cpu") == memory.Memory(300_000_000, 200_000_000)
     limit.write_text("max\n")
     assert memory.of_device("cpu").total > 300_000_000

@@ -1,0 +1,141 @@
+"""Which sequence has a row of KV on which side: given, shared, taken away under pressure, freed.
+
+A row that is taken away costs nothing but time: the sequence keeps its tokens, and when it runs
+there again they are fed anew like any others that its side has not seen.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from collections.abc import Sequence as Many
+from typing import Any
+
+from rstitch.config import EngineConfig
+from rstitch.engine import memory, pressure
+from rstitch.engine.group import Group
+from rstitch.engine.pressure import Claim
+from rstitch.engine.runner import Row, Runner
+from rstitch.engine.sequence import Sequence
+from rstitch.errors import BadRequest
+from rstitch.types import Side
+
+Owner = Sequence | Group
+
+
+class Rows:
+    """All KV of one engine. `drops` counts the rows that were taken away, per side."""
+
+    def __init__(self, runners: Mapping[Side, Runner], config: EngineConfig) -> None:
+        self.runners = dict(runners)
+        self.bytes = memory.bound(runners, config.kv_memory, config.device)
+        self.limits = {s: min(r.max_length, r.bound(self.bytes[s])) for s, r in runners.items()}
+        """Tokens that a row may hold: those of the context, or of all memory if they are fewer."""
+        self.drops: Counter[Side] = Counter()
+        self._groups: list[Group] = []
+
+    def check(self, side: Side, prompt: Many[int]) -> None:
+        """Raise BadRequest, with the numbers, for a prompt that could never get its first token."""
+        context, limit = self.runners[side].max_length, self.limits[side]
+        if len(prompt) < limit:
+            return
+        if len(prompt) >= context:
+            raise BadRequest(
+                f"the prompt has {len(prompt)} tokens for the {side.name}, whose context is "
+                f"{context}; shorten it to at most {context - 1}"
+            )
+        per_token = sum(runner.token_bytes for runner in self.runners.values())
+        raise BadRequest(
+            f"the prompt has {len(prompt)} tokens for the {side.name}, whose KV memory of "
+            f"{self.bytes[side]:,} bytes holds {limit} in all; shorten it to at most "
+            f"{max(limit - 1, 0)}, or raise kv_memory (a token takes {per_token:,} bytes)"
+        )
+
+    def admits(self, newcomer: Sequence, active: Many[Sequence]) -> bool:
+        """There is room for one more to start: nobody waits for memory, and all could grow."""
+        if not active:
+            return True
+        everybody = [*active, newcomer]
+        return self._ample(newcomer.side, everybody) and not any(one.stalled for one in active)
+
+    def _ample(self, side: Side, active: Many[Sequence]) -> bool:
+        """All who are on that side or have a row there could have all they need, and grow."""
+        lengths = [s.length(side) for s in active if s.side is side or side in s.rows]
+        return self.runners[side].fits(pressure.with_slack(lengths, self.limits[side]))
+
+    def settle(self, side: Side, active: Many[Sequence]) -> list[Sequence]:
+        """The sequences on that side that have room for their next step, made by taking rows from
+        others if need be. The rest are marked stalled. `active`: everybody, from old to young."""
+        running = [sequence for sequence in active if sequence.side is side]
+        runner = self.runners[side]
+        for sequence in running:
+            sequence.stalled = False
+            if sequence.group:
+                sequence.group.inherit(sequence, side, runner)
+        if not self._groups and self._ample(side, active):  # as nearly always, and this is quick
+            return running
+        denied, dropped = pressure.settle(
+            self._claims(side, active), runner.fits, self.limits[side]
+        )
+        for owner in dropped:
+            runner.free(owner.rows.pop(side))
+            self.drops[side] += 1
+        for owner in denied:
+            if isinstance(owner, Sequence):
+                owner.stalled = owner.side is side
+        return [sequence for sequence in running if not sequence.stalled]
+
+    def _claims(self, side: Side, active: Many[Sequence]) -> list[Claim[Owner]]:
+        runner, claims = self.runners[side], list[Claim[Owner]]()
+        for sequence in active:
+            row = sequence.rows.get(side)
+            have = None if row is None else runner.cached(row)
+            runs, oldest = sequence.side is side, sequence is active[0]
+            if runs:
+                claims.append(Claim(sequence, have, sequence.length(side), True, oldest))
+            elif have is not None:
+                claims.append(Claim(sequence, have, have, False, oldest))
+        for group in self._groups:
+            if side in group.rows:
+                have = runner.cached(group.rows[side])
+                claims.append(Claim(group, have, have, False, False))
+        return claims
+
+    def lengths(self, side: Side, active: Many[Sequence]) -> list[int]:
+        """Tokens cached in every row that is open there."""
+        return [claim.have for claim in self._claims(side, active) if claim.have is not None]
+
+    def row(self, sequence: Sequence, side: Side) -> Row | None:
+        """The sequence's row; None while another sample is reading their prompt for all."""
+        row = sequence.rows.get(side)
+        if row is None:
+            runner, group = self.runners[side], sequence.group
+            if group:
+                row = group.fork(sequence, side, runner)
+                if row is None and group.reading(side):
+                    return None
+            row = sequence.rows[side] = runner.open() if row is None else row
+        return row
+
+    def release(self, sequence: Sequence) -> None:
+        """The sequence has ended. Its rows are freed, or kept where its group needs them."""
+        group = sequence.group
+        if group:
+            group.leave(sequence, self.runners)
+            others = [one for one in self._groups if one is not group and one.rows]
+            self._groups = [*others, group] if group.rows else others
+        else:
+            for side, row in sequence.rows.items():
+                self.runners[side].free(row)
+        sequence.rows.clear()
+
+    def stats(self) -> dict[str, Any]:
+        return {
+            side.label: {
+                "bytes": runner.nbytes,
+                "bound": self.bytes[side],
+                "row_tokens": self.limits[side],
+                "dropped": self.drops[side],
+            }
+            for side, runner in self.runners.items()
+        }
