@@ -247,7 +247,7 @@ def main() -> None:
         details["compiled"] = session(fast, some, "compiled")
         details["compiled"]["llm_vs_generate"] = versus_generate(fast, rival, few, COMPILED)
         say(f"the same, compiled: {details['compiled']['llm_vs_generate']}")
-    many = rstitch.load(max_rows=32)
+    many = rstitch.load(max_rows=64)
     details["accuracy"] = accuracy(many, test, many.tau)
     say(f"accuracy: {details['accuracy']}")
     eager = details["eager"]
