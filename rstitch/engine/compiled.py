@@ -18,6 +18,8 @@ from torch import Tensor
 from rstitch.engine.kv import KVSlabs
 
 BUCKETS = (1, 2, 4, 8, 16)
+RECOMPILES = 64
+"""Both sides, all buckets, and the capacities that a row grows through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,10 @@ class CompiledStep:
     """Compiles on first use of a bucket, and again when the KV capacity has grown."""
 
     def __init__(self, model: Any) -> None:
+        # Dynamo counts per code object, which both sides of a pair share: at its limit of 8 the
+        # side that is compiled second would silently stay eager.
+        config = torch._dynamo.config
+        config.recompile_limit = max(config.recompile_limit, RECOMPILES)
         self._forward: Callable[..., Any] = torch.compile(model.forward, dynamic=False)
 
     def bucket(self, kv: KVSlabs, start: int, count: int) -> int | None:
