@@ -8,7 +8,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, Qwen3Config
 
-from rstitch.engine.attention import NAME, Batch, Span
+from rstitch.engine.attention import NAME
+from rstitch.engine.batch import Batch, Span
 from rstitch.engine.forward import ModelForward, PlainForward, choose
 from rstitch.engine.kv import KVSlabs
 from rstitch.engine.layout import transpose_linears
