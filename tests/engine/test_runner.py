@@ -7,6 +7,7 @@ import random
 import pytest
 import torch
 
+from rstitch.engine.compiled import BUCKETS, CompiledStep
 from rstitch.engine.runner import Extend
 from rstitch.engine.torch_runner import TorchRunner
 from rstitch.types import Side
@@ -261,3 +262,10 @@ def test_rows_keep_their_handles_where_a_bound_moves_them() -> None:
     with pytest.raises(RuntimeError, match="3 rows of 38 tokens exceed 80 KV cells"):
         one.open()
     assert_rows(Side.LLM, one, ids)
+
+
+def test_both_sides_fit_under_dynamos_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It counts per code object, which the sides share: the second side stayed eager at 8."""
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 8)
+    CompiledStep(model(Side.SLM))
+    assert torch._dynamo.config.recompile_limit >= 2 * len(BUCKETS)
