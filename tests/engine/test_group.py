@@ -141,6 +141,21 @@ def test_a_pass_that_fails_leaves_the_other_samples_a_prompt() -> None:
             assert answer.steps == want[index]
 
 
+def test_an_older_sample_takes_over_what_a_younger_one_is_reading() -> None:
+    """Else the oldest request could wait for one that has to give way to it. The younger reads the
+    LLM's prompt (13 tokens, 4 a step); then the older comes to the LLM too."""
+    two = hashed(max_step_tokens=4)
+    two.submit(ask(2, policy=make("llm")))
+    two.step()
+    old, young = two.scheduler.active.values()
+    young.rows[LLM] = row = old.rows.pop(LLM)
+    two.step()
+    assert (old.rows, young.rows) == ({LLM: row}, {})
+    assert two.runners[LLM].cached(row) == 8
+    drain(two)
+    assert_clean(two)
+
+
 def test_bad_numbers_of_samples_are_refused() -> None:
     with pytest.raises(BadRequest, match="n is 0; it must be at least 1"):
         hashed().submit(ask(0))
