@@ -9,14 +9,14 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from rstitch.config import EngineConfig
 from rstitch.engine.engine import InProcessEngine
-from rstitch.engine.runner import Extend
+from rstitch.engine.runner import Extend, Wanted
 from rstitch.types import Side
 from tests.fakes import EOS, VOCAB, Scripted, says, sure, unsure
 
@@ -42,11 +42,18 @@ class Hashed(Scripted):
         self.fed: list[int] = []
         """Rows of the last pass."""
 
-    def extend(self, batch: Sequence[Extend], logits: Literal["last", "all"] = "last") -> Tensor:
+    def extend(self, batch: Sequence[Extend], logits: Wanted = "last") -> Tensor:
         super().extend(batch, logits)
         self.fed = [item.row for item in batch]
         self.clock.now += (5 if self.side is Side.LLM else 1) * (1 + 0.01 * len(batch))
-        return torch.stack([self.says(self.ids[item.row]) for item in batch])
+        ids = [self.ids[item.row] for item in batch]
+        return torch.stack(
+            [
+                self.says(one[: end + 1])
+                for one, count in zip(ids, self.wanted[-1], strict=True)
+                for end in range(len(one) - count, len(one))
+            ]
+        )
 
     def says(self, ids: list[int]) -> Tensor:
         number = zlib.crc32(bytes([self.side, *ids]))
