@@ -39,10 +39,9 @@ def samples(two: Any, request: Request) -> list[Any]:
 
 @pytest.mark.parametrize("rows", [1, 2, 6])
 @pytest.mark.parametrize("budget", [4, 2048])
-@pytest.mark.parametrize("policy", ["entropy", "rewind"])
-def test_a_sample_is_the_request_alone_with_its_seed(rows: int, budget: int, policy: str) -> None:
+def test_a_sample_is_the_request_alone_with_its_seed(rows: int, budget: int) -> None:
     """Five samples, also where fewer rows than samples are in flight or prompts come in chunks."""
-    request = ask(5, policy=make(policy, tau=0.5))
+    request = ask(5)
     got = samples(hashed(max_rows=rows, max_step_tokens=budget), request)
     want = [run(hashed(), [alone(request, index)])[0] for index in range(5)]
     assert [a.steps for a in got] == [a.steps for a in want]
