@@ -9,16 +9,24 @@ would save, and what random hand-offs at the same rates reach.
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 import rstitch
-from benchmarks.common import finish, paired_difference, progress, ratio_interval, say
+from benchmarks.common import (
+    finish,
+    models_of,
+    pair_parser,
+    paired_difference,
+    parsed,
+    progress,
+    ratio_interval,
+    say,
+    show_bars,
+)
 from benchmarks.tau import answers, marks
 from benchmarks.veto import Veto
 from rstitch.api import Answer, Stitch
@@ -171,18 +179,9 @@ def veto_gain(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--pair", type=Path, help="directory with slm/ and llm/; built-in if absent"
-    )
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--save", action="store_true", help="keep under benchmarks/results/")
-    args = parser.parse_args()
-    if args.quick and args.save:
-        parser.error("--save keeps full runs only; leave out --quick")
+    args = parsed(pair_parser(__doc__, "few problems"))
     n_test, n_dev, n_veto = (48, 48, 6) if args.quick else (4000, 600, 80)
-    where = {"slm": str(args.pair / "slm"), "llm": str(args.pair / "llm")} if args.pair else {}
-    stitch = rstitch.load(**where, tau=0.02, threads=1)
+    stitch = rstitch.load(**models_of(args.pair), tau=0.02, threads=1)
     dev = spread(problems("dev"), n_dev)
     steps = step_ratio(stitch)
     say(f"step: {steps}")
@@ -214,8 +213,7 @@ def main() -> None:
         "veto_1.4x": gain["gain"] >= 1.4,
         "random_10_points_worse": worse >= 10,
     }
-    for name, met in bars.items():
-        say(f"{'met   ' if met else 'MISSED'} {name}")
+    show_bars(bars)
     details = {
         "bars": bars,
         "test": test,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from rstitch.engine.runner import Extend, Runner
 from rstitch.types import Forward, Side
@@ -29,3 +31,17 @@ def bare_seconds(
     for side, row in rows.items():
         runners[side].free(row)
     return total
+
+
+@contextmanager
+def passes_through(
+    runners: Mapping[Side, Runner], wrap: Callable[[Side, Callable[..., Any]], Callable[..., Any]]
+) -> Iterator[None]:
+    """While entered, each runner's `extend` is what `wrap(side, extend)` makes of it."""
+    for side, runner in runners.items():
+        runner.extend = wrap(side, runner.extend)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for runner in runners.values():
+            del runner.extend  # type: ignore[attr-defined]

@@ -1,12 +1,13 @@
-"""What the benchmarks share: statistics, the machine's description, the closing JSON line."""
+"""What the benchmarks share: options, statistics, the machine's description, how they end."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,36 @@ from rstitch import __version__
 
 RESULTS = Path(__file__).parent / "results"
 Z_95_ONE_SIDED = 1.6449
+
+
+def parser(description: str | None, quick: str) -> argparse.ArgumentParser:
+    """With the options of every benchmark; `quick` says what a quick run leaves out."""
+    options = argparse.ArgumentParser(description=description)
+    options.add_argument("--quick", action="store_true", help=quick)
+    options.add_argument("--save", action="store_true", help="keep under benchmarks/results/")
+    return options
+
+
+def pair_parser(description: str | None, quick: str) -> argparse.ArgumentParser:
+    """The same for benchmarks that a pair has to pass before it ships; see `models_of`."""
+    options = parser(description, quick)
+    options.add_argument(
+        "--pair", type=Path, help="directory with slm/ and llm/; built-in if absent"
+    )
+    return options
+
+
+def parsed(options: argparse.ArgumentParser) -> argparse.Namespace:
+    """The command line's arguments; a quick run is not kept."""
+    args = options.parse_args()
+    if args.quick and args.save:
+        options.error("--save keeps full runs only; leave out --quick")
+    return args
+
+
+def models_of(pair: Path | None) -> dict[str, str]:
+    """`rstitch.load`'s slm and llm for a pair's directory; nothing for the built-in one."""
+    return {side: str(pair / side) for side in ("slm", "llm")} if pair else {}
 
 
 def machine() -> dict[str, Any]:
@@ -63,6 +94,12 @@ def say(text: str = "") -> None:
 def progress(text: str) -> None:
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
+
+
+def show_bars(bars: Mapping[str, bool]) -> None:
+    """A line for everything that was asked."""
+    for name, met in bars.items():
+        say(f"{'met   ' if met else 'MISSED'} {name}")
 
 
 def finish(name: str, ratio: float, goal: float, details: dict[str, Any], save: bool) -> None:

@@ -11,10 +11,10 @@ same run.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,8 @@ import numpy as np
 import torch
 
 import rstitch
-from benchmarks.common import finish, progress, say
+from benchmarks.bare import passes_through
+from benchmarks.common import finish, parsed, parser, progress, say, show_bars
 from rstitch.api import Stitch
 from rstitch.costs import LinearCosts, best_threshold, throughput
 from rstitch.engine.engine import PREFILL, InProcessEngine
@@ -126,29 +127,20 @@ class Loop:
             self.engine.step()
 
 
-class watched:
+@contextmanager
+def watched(engine: InProcessEngine) -> Iterator[list[tuple[Side, int, int]]]:
     """Sizes of the forward passes of an engine while it is entered: (side, rows, tokens)."""
+    seen: list[tuple[Side, int, int]] = []
 
-    def __init__(self, engine: InProcessEngine) -> None:
-        self.runners = engine.runners
+    def wrap(side: Side, run: Callable[..., Any]) -> Callable[..., Any]:
+        def extend(batch: Any, *args: Any, **kwargs: Any) -> Any:
+            seen.append((side, len(batch), sum(len(item.tokens) for item in batch)))
+            return run(batch, *args, **kwargs)
 
-    def __enter__(self) -> list[tuple[Side, int, int]]:
-        seen: list[tuple[Side, int, int]] = []
-        for side, runner in self.runners.items():
-            original = runner.extend
+        return extend
 
-            def extend(
-                batch: Any, *args: Any, _side: Side = side, _run: Any = original, **kwargs: Any
-            ) -> Any:
-                seen.append((_side, len(batch), sum(len(item.tokens) for item in batch)))
-                return _run(batch, *args, **kwargs)
-
-            runner.extend = extend  # type: ignore[method-assign]
-        return seen
-
-    def __exit__(self, *_: object) -> None:
-        for runner in self.runners.values():
-            del runner.extend  # type: ignore[attr-defined]
+    with passes_through(engine.runners, wrap):
+        yield seen
 
 
 def optimum(run: Run, n: int) -> dict[str, float]:
@@ -233,12 +225,7 @@ def show(row: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two sizes, few answers")
-    parser.add_argument("--save", action="store_true", help="keep under benchmarks/results/")
-    args = parser.parse_args()
-    if args.quick and args.save:
-        parser.error("--save keeps full runs only; leave out --quick")
+    args = parsed(parser(__doc__, "two sizes, few answers"))
     sizes, rounds = ((4, 16), 1) if args.quick else ((1, 2, 4, 8, 16, 32), 3)
     pairs = {
         "llm": rstitch.load(max_rows=max(sizes)),
@@ -265,8 +252,7 @@ def main() -> None:
         "within_15_percent_of_optimum": at["reached"] >= 0.85,
         "p95_no_worse": at["p95"] <= at["llm_p95"],
     }
-    for name, met in bars.items():
-        say(f"{'met   ' if met else 'MISSED'} {name}")
+    show_bars(bars)
     details = {"tau": tau, "threads": threads, "sizes": rows, "bars": bars}
     finish("inflight", at["over_llm"], GOAL, details, args.save)
 

@@ -9,7 +9,6 @@ requests, then after every further 50. The ratio is the largest resident set ove
 
 from __future__ import annotations
 
-import argparse
 import os
 import time
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import rstitch
-from benchmarks.common import finish, progress, say
+from benchmarks.common import finish, parsed, parser, progress, say
 from rstitch.api import Stitch, Stream
 from rstitch.pairs.recipe.splits import problems
 from rstitch.types import Side
@@ -86,12 +85,7 @@ def readings(stitch: Stitch, total: int) -> tuple[list[Reading], int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK} requests")
-    parser.add_argument("--save", action="store_true", help="keep under benchmarks/results/")
-    args = parser.parse_args()
-    if args.quick and args.save:
-        parser.error("--save keeps full runs only; leave out --quick")
+    args = parsed(parser(__doc__, f"{QUICK} requests"))
     total = QUICK if args.quick else REQUESTS
     started = time.perf_counter()
     with rstitch.load(max_rows=ROWS) as stitch:

@@ -10,7 +10,6 @@ runs of 24 tokens on average), and the built-in pair, eager, with where its rest
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Iterator
@@ -20,8 +19,8 @@ from typing import Any
 import torch
 
 import rstitch
-from benchmarks.bare import bare_seconds
-from benchmarks.common import finish, progress, say
+from benchmarks.bare import bare_seconds, passes_through
+from benchmarks.common import finish, parsed, parser, progress, say, show_bars
 from benchmarks.random_pair import random_runner
 from rstitch.api import Stitch
 from rstitch.engine import engine as engine_module
@@ -68,14 +67,11 @@ def timed(engine: InProcessEngine) -> Iterator[dict[str, float]]:
 
     read = engine_module.gate.read
     engine_module.gate.read = wrap("gate", read)
-    for runner in engine.runners.values():
-        runner.extend = wrap("forward", runner.extend)  # type: ignore[method-assign]
     try:
-        yield spent
+        with passes_through(engine.runners, lambda _, extend: wrap("forward", extend)):
+            yield spent
     finally:
         engine_module.gate.read = read
-        for runner in engine.runners.values():
-            del runner.extend  # type: ignore[attr-defined]
 
 
 def rounds(
@@ -150,12 +146,7 @@ def builtin(stitch: Stitch, quick: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few answers")
-    parser.add_argument("--save", action="store_true", help="keep under benchmarks/results/")
-    args = parser.parse_args()
-    if args.quick and args.save:
-        parser.error("--save keeps full runs only; leave out --quick")
+    args = parsed(parser(__doc__, "few answers"))
     torch.set_num_threads(1)
     small = builtin(rstitch.load(max_rows=2), args.quick)
     parts = ", ".join(f"{name} {share:.0%}" for name, share in small["parts"].items())
@@ -170,8 +161,7 @@ def main() -> None:
         "real_shapes_1.03x": real["over_bare"] <= GOAL_REAL,
         "builtin_1.5x": small["over_bare"] <= GOAL_BUILTIN,
     }
-    for name, met in bars.items():
-        say(f"{'met   ' if met else 'MISSED'} {name}")
+    show_bars(bars)
     details = {"real_shapes": real, "builtin": small, "bars": bars}
     finish("overhead", real["over_bare"], GOAL_REAL, details, args.save)
 

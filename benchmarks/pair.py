@@ -9,7 +9,6 @@ the bare forward passes that an answer contains, the rival of the LLM alone is t
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,16 @@ import torch
 
 import rstitch
 from benchmarks.bare import bare_seconds
-from benchmarks.common import finish, paired_difference, progress, ratio_interval, say
+from benchmarks.common import (
+    finish,
+    paired_difference,
+    parsed,
+    parser,
+    progress,
+    ratio_interval,
+    say,
+    show_bars,
+)
 from benchmarks.rival import COMPILED, EAGER, Rival, Setting
 from rstitch.api import Answer, Stitch
 from rstitch.evals.grade import is_right
@@ -220,15 +228,11 @@ def session(stitch: Stitch, chosen: Sequence[Problem], title: str) -> dict[str, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="under 50 seconds, wide intervals")
-    parser.add_argument(
+    options = parser(__doc__, "under 50 seconds, wide intervals")
+    options.add_argument(
         "--fresh-seed", type=int, default=0, metavar="N", help="a new test set, unseen in training"
     )
-    parser.add_argument("--save", action="store_true", help="keep under benchmarks/results/")
-    args = parser.parse_args()
-    if args.quick and args.save:
-        parser.error("--save keeps full runs only; leave out --quick")
+    args = parsed(options)
     n_speed, n_rival, n_accuracy = (8, 3, 64) if args.quick else (150, 30, 4000)
     test = problems("test", seed=args.fresh_seed)
     some, few, test = spread(test, n_speed), spread(test, n_rival), spread(test, n_accuracy)
@@ -260,8 +264,7 @@ def main() -> None:
     if "compiled" in details:
         ratio = details["compiled"]["llm_vs_generate"]["ratio"]
         details["bars"]["llm_at_least_generate_compiled"] = ratio >= 1.0
-    for name, met in details["bars"].items():
-        say(f"{'met   ' if met else 'MISSED'} {name}")
+    show_bars(details["bars"])
     finish("pair", eager["speed_up"], GOAL, details, args.save)
 
 

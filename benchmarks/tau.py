@@ -8,12 +8,18 @@ The largest tau that is not inferior to the LLM alone on dev: the lower end of t
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from typing import Any
 
 import rstitch
-from benchmarks.common import finish, paired_difference, progress, say
+from benchmarks.common import (
+    finish,
+    models_of,
+    pair_parser,
+    paired_difference,
+    parsed,
+    progress,
+    say,
+)
 from rstitch.api import Answer, Stitch
 from rstitch.evals.grade import is_right
 from rstitch.pairs.recipe.problem import Problem
@@ -49,20 +55,11 @@ def row(tau: float, right: list[bool], alone: list[bool], given: list[Answer]) -
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--pair", type=Path, help="directory with slm/ and llm/; built-in if absent"
-    )
-    parser.add_argument("--quick", action="store_true", help="few problems, wide intervals")
-    parser.add_argument("--save", action="store_true", help="keep under benchmarks/results/")
-    args = parser.parse_args()
-    if args.quick and args.save:
-        parser.error("--save keeps full runs only; leave out --quick")
+    args = parsed(pair_parser(__doc__, "few problems, wide intervals"))
     seeds, taus = ((0,), TAUS[::3]) if args.quick else ((0, 1), TAUS)
     dev = [p for seed in seeds for p in problems("dev", seed=seed)]
     dev = spread(dev, 48) if args.quick else dev
-    where = {"slm": str(args.pair / "slm"), "llm": str(args.pair / "llm")} if args.pair else {}
-    with rstitch.load(**where, tau=TAUS[0], max_rows=64) as stitch:
+    with rstitch.load(**models_of(args.pair), tau=TAUS[0], max_rows=64) as stitch:
         progress(f"LLM alone on {len(dev)} dev problems")
         alone = marks(dev, answers(stitch, dev, make("llm")))
         sweep = []

@@ -373,16 +373,13 @@ class InProcessEngine:
 
     def _failed(self, row: Sequence, error: Exception) -> list[Event]:
         waiting = row.span.release() if row.span else []
-        return [*waiting, self._fail(row, error)]
+        self._release(row)
+        return [*waiting, Failed(row.id, error)]
 
     def _end(self, row: Sequence, reason: FinishReason) -> Finished:
         self._release(row)
         tail = row.text.finish() if row.text else ""
         return Finished(row.id, reason, row.usage(self.clock()), tail, tuple(row.forwards))
-
-    def _fail(self, row: Sequence, error: Exception) -> Failed:
-        self._release(row)
-        return Failed(row.id, error)
 
 
 def _per_side(value: T | Mapping[Side, T]) -> Mapping[Side, T]:
