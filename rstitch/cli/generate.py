@@ -17,7 +17,7 @@ from rstitch.text import Phase
 from rstitch.types import Forward, Proposal, Sampling, Usage, llm_alone_seconds
 
 if TYPE_CHECKING:
-    from rstitch.api import Answer, Stream
+    from rstitch.stream import Answer, Stream
 
 OWN = "the pair's own if left out"
 

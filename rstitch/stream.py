@@ -1,0 +1,114 @@
+"""One answer being written, and what it is in the end: what `generate` and `stream` return."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rstitch import prompts
+from rstitch.errors import BadRequest
+from rstitch.text import Reasoned, split_reasoning
+from rstitch.trace import Trace
+from rstitch.types import Failed, Finished, Proposal, Token, Usage
+
+if TYPE_CHECKING:
+    from rstitch.api import Stitch
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One proposal of a stream; `proposal.keep` tells whether it became part of the answer."""
+
+    text: str
+    proposal: Proposal | None
+    """None for what a last piece brings: text that was held back until the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A finished answer."""
+
+    text: str
+    """Everything after the prompt, reasoning included."""
+    starts_thinking: bool
+    """The text begins inside a <think> block that the prompt opened."""
+    reason: str
+    """"stop", "length" or "cancelled"."""
+    usage: Usage
+    trace: Trace
+
+    @property
+    def reasoned(self) -> Reasoned:
+        """The text split into reasoning and answer, for models that think in <think> blocks."""
+        return split_reasoning(self.text, started_inside=self.starts_thinking)
+
+
+class Stream(Iterator[Piece]):
+    """One answer being written. `trace` holds what there is so far, at any time.
+
+    Closing it, or letting go of it, cancels the answer.
+    """
+
+    def __init__(self, stitch: Stitch, trace: Trace) -> None:
+        self._stitch = stitch
+        self._name = trace.id
+        weakref.finalize(self, stitch._abandon, self._name).atexit = False
+        self._finished: Finished | None = None
+        self._open = True
+        self.trace = trace
+
+    def __next__(self) -> Piece:
+        if not self._open:
+            raise StopIteration
+        event = self._stitch._next(self._name)
+        if isinstance(event, Token):
+            self.trace.proposals.append(event.proposal)
+            self.trace.texts.append(event.text)
+            return Piece(event.text, event.proposal)
+        self._leave()
+        if isinstance(event, Failed):
+            raise event.error
+        self._take_end(event)
+        if event.text:
+            return Piece(event.text, None)
+        raise StopIteration
+
+    @property
+    def starts_thinking(self) -> bool:
+        """The prompt already opened the <think> block, as reasoning models' templates do."""
+        models = self._stitch.models
+        return prompts.starts_thinking(
+            (models[side].tokenizer, ids) for side, ids in self.trace.prompts.items()
+        )
+
+    def result(self) -> Answer:
+        """Run to the end and return the whole answer."""
+        for _ in self:
+            pass
+        if self._finished is None:
+            raise BadRequest("the stream was closed before its end; there is no whole answer")
+        text = "".join(self.trace.texts)
+        end = self._finished
+        return Answer(text, self.starts_thinking, end.reason, end.usage, self.trace)
+
+    def close(self) -> None:
+        """Cancel the answer if it is not finished; its trace so far stays, with its end."""
+        if not self._open:
+            return
+        self._stitch.engine.cancel(self._name)
+        for _ in self:  # the pass in progress may still bring a token, then the end
+            pass
+
+    def _leave(self) -> None:
+        self._open = False
+        self._stitch._inboxes.pop(self._name, None)
+
+    def _take_end(self, event: Finished) -> None:
+        self._finished = event
+        if event.text:
+            kept = [i for i, proposal in enumerate(self.trace.proposals) if proposal.keep]
+            self.trace.texts[kept[-1]] += event.text
+        self.trace.forwards.extend(event.forwards)
+        self.trace.end = {"reason": event.reason, "usage": event.usage.as_dict()}
