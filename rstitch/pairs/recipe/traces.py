@@ -167,12 +167,21 @@ def drill(rng: random.Random, n: int = 14) -> list[Span]:
     spans: list[Span] = []
     for _ in range(n):
         op: Op = rng.choice(("+", "-", "*", "/"))
-        b = rng.randint(2, 9) if op in "*/" else rng.randint(2, 99)
-        if op == "*":
-            a = rng.randint(2, MAX_VALUE // b)
-        elif op == "/":
-            a = b * rng.randint(2, MAX_VALUE // b)
-        else:
-            a = rng.randint(2, MAX_VALUE - b) if op == "+" else rng.randint(b + 1, MAX_VALUE)
+        a, b = operands(op, rng)
         spans += [Span(f"{a}{op}{b}=", learn=False), Span(f"{apply(op, a, b)}. ")]
     return spans
+
+
+def operands(op: Op, rng: random.Random) -> tuple[int, int]:
+    """Numbers as wide as those of the problems: half of the differences start above MAX_VALUE,
+    and some are small although both numbers are large."""
+    if op == "*":
+        b = rng.randint(2, 9)
+        return rng.randint(2, MAX_VALUE // b), b
+    if op == "/":
+        b = rng.randint(2, 9)
+        return b * rng.randint(2, MAX_VALUE // b), b
+    b = rng.randint(2, rng.choice((99, MAX_VALUE - 2)))
+    if op == "+":
+        return rng.randint(2, MAX_VALUE - b), b
+    return b + rng.randint(1, rng.choice((20, MAX_VALUE, MAX_VALUE))), b
