@@ -38,8 +38,8 @@ def read_headers(source: str, revision: str | None = None) -> list[Tensor]:
     """Every tensor of a checkpoint. Raises BadModel for files that are missing or damaged."""
     directory = Path(source) if Path(source).is_dir() else _cached(source, revision)
     if directory is not None:
-        files = _files(source, directory)
-        return [tensor for path in files for tensor in _header(source, path)]
+        found = files(source, directory)
+        return [tensor for path in found for tensor in _header(source, path)]
     found = guarded("weights", lambda: _fetch(source, revision), source=source, revision=revision)
     return list(_described(found))
 
@@ -71,7 +71,7 @@ def _without_tied(tensors: list[Tensor]) -> Iterator[Tensor]:
             yield tensor
 
 
-def _files(source: str, directory: Path) -> list[Path]:
+def files(source: str, directory: Path) -> list[Path]:
     """The files that transformers would load."""
     if (directory / SINGLE).is_file():
         return [directory / SINGLE]

@@ -1,0 +1,132 @@
+"""A Runner over a GGUF model on llama.cpp: one context, rows are its sequences.
+
+Decode, catch-up and prefill alike are one `llama_decode` of a ragged batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from rstitch.engine.runner import Extend, Row, Wanted
+from rstitch.llamacpp.batch import Batch
+from rstitch.llamacpp.cells import Cells
+from rstitch.llamacpp.context import Model, Settings
+
+
+class LlamaRunner:
+    """Implements `rstitch.engine.runner.Runner`. Owns the model."""
+
+    def __init__(
+        self, model: Model, vocab_size: int, max_rows: int, max_length: int, settings: Settings
+    ) -> None:
+        self.model = model
+        self.vocab_size = vocab_size
+        self.max_length = max_length
+        self.kv = Cells(model, max_rows, max_length, settings)
+        self._batch = Batch(max_rows)
+
+    def open(self) -> Row:
+        return self.kv.open()
+
+    def cached(self, row: Row) -> int:
+        return self.kv.length[row]
+
+    def extend(self, batch: Sequence[Extend], logits: Wanted = "last") -> Tensor:
+        counts = _counts(batch, logits)
+        self._pass(batch, counts)
+        return self.kv.context.logits(sum(counts))
+
+    def extend_hidden(
+        self, batch: Sequence[Extend], logits: Wanted = "last"
+    ) -> tuple[Tensor, Tensor]:
+        """llama.cpp yields hidden states of every fed token or of none, so what nobody wants the
+        states of is fed first, by itself."""
+        counts = _counts(batch, logits)
+        pairs = [(item, len(item.tokens) - n) for item, n in zip(batch, counts, strict=True)]
+        before = {item.row: self.cached(item.row) for item in batch}
+        heads = [Extend(item.row, item.tokens[:n]) for item, n in pairs if n]
+        tails = [Extend(item.row, item.tokens[n:]) for item, n in pairs]
+        try:
+            if heads:
+                self._pass(heads, [0] * len(heads))
+            self.kv.context.give_hidden(True)
+            self._pass(tails, counts)
+        except Exception:
+            for row, n in before.items():
+                self.kv.truncate(row, n)
+            raise
+        finally:
+            self.kv.context.give_hidden(False)
+        context, count = self.kv.context, sum(counts)
+        return context.logits(count), context.hidden(count)
+
+    def _pass(self, batch: Sequence[Extend], counts: Sequence[int]) -> None:
+        kv, length = self.kv, self.kv.length
+        total = 0
+        for item in batch:
+            total += len(item.tokens)
+            end = length[item.row] + len(item.tokens)
+            if end > self.max_length:
+                raise RuntimeError(f"{end} tokens exceed the {self.max_length} a row may hold")
+        kv.make_room(total)
+        if total > self._batch.size:
+            self._batch = Batch(2 * total)
+        arrays = self._batch
+        arrays.clear()
+        for item, wanted in zip(batch, counts, strict=True):
+            arrays.add(item.row, length[item.row], item.tokens, wanted)
+        try:
+            kv.context.decode(arrays.struct)
+        except Exception:
+            for item in batch:  # part of them may have been cached
+                kv.context.cut(item.row, length[item.row])
+            raise
+        for item in batch:
+            length[item.row] += len(item.tokens)
+
+    def truncate(self, row: Row, n: int) -> None:
+        if not 0 <= n <= self.cached(row):
+            raise ValueError(f"cannot truncate a row of {self.cached(row)} tokens to {n}")
+        self.kv.truncate(row, n)
+
+    def fork(self, row: Row) -> Row:
+        return self.kv.fork(row)
+
+    def free(self, row: Row) -> None:
+        self.kv.free(row)
+
+    def set_threads(self, threads: int) -> None:
+        """CPU threads from the next pass on."""
+        self.kv.set_threads(threads)
+
+    def close(self) -> None:
+        """Give KV and weights back; the runner can be used no more."""
+        self.kv.close()
+        self.model.close()
+
+    # -- memory ---------------------------------------------------------------------------------
+
+    @property
+    def token_bytes(self) -> int:
+        return self.kv.token_bytes
+
+    @property
+    def nbytes(self) -> int:
+        return self.kv.nbytes
+
+    def bound(self, nbytes: int) -> int:
+        return self.kv.bound(nbytes)
+
+    def fits(self, lengths: Sequence[int]) -> bool:
+        return self.kv.fits(lengths)
+
+
+def _counts(batch: Sequence[Extend], logits: Wanted) -> list[int]:
+    """Wanted logits per row."""
+    if logits == "last":
+        return [1] * len(batch)
+    if logits == "all":
+        return [len(item.tokens) for item in batch]
+    return [int(n) for n in logits]
