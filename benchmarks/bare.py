@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from rstitch.engine.runner import Extend, Runner
+from rstitch.engine.runner import Extend, Row, Runner
 from rstitch.types import Forward, Side
 
 
@@ -31,6 +31,55 @@ def bare_seconds(
     for side, row in rows.items():
         runners[side].free(row)
     return total
+
+
+class Twins:
+    """Beside one request's rows, rows that are fed the same by nobody but the clock."""
+
+    def __init__(self, runners: Mapping[Side, Runner]) -> None:
+        self.extends = {side: runner.extend for side, runner in runners.items()}
+        self.runners = runners
+        self.rows: dict[Side, Row] = {}
+        self.fed: list[tuple[Side, int, Sequence[int]]] = []
+        """Passes that the engine has run since: side, tokens cached before, tokens fed."""
+
+    def seconds(self) -> float:
+        """Seconds of the bare passes of what the engine has run since the last call."""
+        total = 0.0
+        for side, cached, tokens in self.fed:
+            if side not in self.rows:
+                self.rows[side] = self.runners[side].open()
+            batch = [Extend(self.rows[side], tokens)]
+            self.runners[side].truncate(self.rows[side], cached)
+            started = time.perf_counter()
+            self.extends[side](batch)
+            total += time.perf_counter() - started
+        self.fed.clear()
+        return total
+
+    def end(self) -> None:
+        """The answer is written; the next one gets new rows."""
+        for side, row in self.rows.items():
+            self.runners[side].free(row)
+        self.rows.clear()
+
+
+@contextmanager
+def twins_of(runners: Mapping[Side, Runner]) -> Iterator[Twins]:
+    """While entered, what an engine feeds its rows, one request at a time, is fed to twins too."""
+    twins = Twins(runners)
+
+    def wrap(side: Side, extend: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(batch: Sequence[Extend], *args: Any) -> Any:
+            (item,) = batch
+            twins.fed.append((side, runners[side].cached(item.row), item.tokens))
+            return extend(batch, *args)
+
+        return noted
+
+    with passes_through(runners, wrap):
+        yield twins
+    twins.end()
 
 
 @contextmanager

@@ -3,9 +3,11 @@
     python -m benchmarks.overhead [--quick] [--save]
 
 Total time over the sum of the bare forward passes that it contains (same modules, mode, rows and
-KV lengths, without gate, sampling and bookkeeping), measured in turn. Twice: a random-weight pair
-in the shapes of Qwen2.5-0.5B and -1.5B, bf16, hand-offs by a recorded pattern (LLM share 20 %, SLM
-runs of 24 tokens on average), and the built-in pair, eager, with where its rest goes.
+KV lengths, without gate, sampling and bookkeeping). The two take turns pass by pass, because this
+kind of machine changes its speed by more than what is measured within one answer. Twice: a
+random-weight pair in the shapes of Qwen2.5-0.5B and -1.5B, bf16, hand-offs by a recorded pattern
+(LLM share 20 %, SLM runs of 24 tokens on average), and the built-in pair, eager, with where its
+rest goes.
 """
 
 from __future__ import annotations
@@ -14,13 +16,14 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 import rstitch
-from benchmarks.bare import bare_seconds, passes_through
-from benchmarks.common import finish, parsed, parser, progress, say, show_bars
+from benchmarks.bare import Twins, passes_through, twins_of
+from benchmarks.common import finish, parsed, parser, progress, ratio_interval, say, show_bars
 from benchmarks.random_pair import random_runner
 from rstitch.api import Stitch
 from rstitch.engine import engine as engine_module
@@ -28,26 +31,41 @@ from rstitch.engine.engine import InProcessEngine
 from rstitch.engine.request import Request
 from rstitch.pairs.recipe.splits import problems, spread
 from rstitch.policy import make
-from rstitch.types import Failed, Finished, Sampling, Side, Token, Usage
+from rstitch.types import Failed, Finished, Sampling, Side, Usage
 
 GOAL_REAL, GOAL_BUILTIN = 1.03, 1.5
 SLM_RUN, LLM_RUN = 24, 6
 """Tokens on average: an LLM share of 20 %."""
+NO_USAGE = Usage(0, 0, 0, 0, 0, 0, 0.0)
 
 
-def write(engine: InProcessEngine, request: Request) -> tuple[float, list[int], Finished]:
-    """Seconds of one answer written alone, its kept tokens and its end."""
+@dataclass(slots=True)
+class Answer:
+    """One answer written alone, step by step, each step followed by its bare pass."""
+
+    steps: list[float]
+    """Seconds."""
+    bare: list[float]
+    usage: Usage
+
+
+def write(engine: InProcessEngine, request: Request, twins: Twins | None = None) -> Answer:
+    """Without `twins`, nothing bare is run in between."""
+    answer = Answer([], [], NO_USAGE)
     started = time.perf_counter()
     engine.submit(request)
-    kept: list[int] = []
-    while True:
-        for event in engine.step():
+    while answer.usage is NO_USAGE:
+        events = engine.step()
+        answer.steps.append(time.perf_counter() - started)
+        if twins:
+            answer.bare.append(twins.seconds())
+        started = time.perf_counter()
+        for event in events:
             if isinstance(event, Failed):
                 raise event.error
             if isinstance(event, Finished):
-                return time.perf_counter() - started, kept, event
-            if isinstance(event, Token) and event.proposal.keep:
-                kept.append(event.proposal.token)
+                answer.usage = event.usage
+    return answer
 
 
 @contextmanager
@@ -74,31 +92,43 @@ def timed(engine: InProcessEngine) -> Iterator[dict[str, float]]:
         engine_module.gate.read = read
 
 
-def rounds(
-    engine: InProcessEngine, requests: list[Request]
-) -> tuple[list[float], list[float], Usage]:
-    """Seconds of each answer, seconds of its bare passes, and the usage of all together."""
-    totals, bares, usages = [], [], []
-    write(engine, requests[0])
-    for request in requests:
-        seconds, kept, end = write(engine, request)
-        totals.append(seconds)
-        bares.append(bare_seconds(engine.runners, request.prompts, kept, end.forwards))
-        usages.append(end.usage)
-        progress(f"{seconds:.3f} s, bare {bares[-1]:.3f} s")
-    summed = {
-        name: sum(getattr(u, name) for u in usages)
-        for name in ("prompt_tokens", "slm_tokens", "llm_tokens", "discards", "handoffs")
+def rounds(engine: InProcessEngine, requests: list[Request]) -> list[Answer]:
+    """The requests one after the other; the first also once before, to warm up."""
+    answers = []
+    with twins_of(engine.runners) as twins:
+        for request in [requests[0], *requests]:
+            answers.append(write(engine, request, twins))
+            twins.end()
+            progress(f"{sum(answers[-1].steps):.3f} s, bare {sum(answers[-1].bare):.3f} s")
+    return answers[1:]
+
+
+def summary(answers: list[Answer]) -> dict[str, Any]:
+    """The ratio of sums with a bootstrap interval over passes, and what was written."""
+    steps = [seconds for answer in answers for seconds in answer.steps]
+    bare = [seconds for answer in answers for seconds in answer.bare]
+    ratio, low, high = ratio_interval(steps, bare)
+    llm = sum(answer.usage.llm_tokens for answer in answers)
+    tokens = sum(answer.usage.tokens for answer in answers)
+    return {
+        "over_bare": ratio,
+        "interval": [low, high],
+        "median_of_passes": statistics.median(a / b for a, b in zip(steps, bare, strict=True)),
+        "passes": len(steps),
+        "seconds": sum(steps),
+        "bare_seconds": sum(bare),
+        "llm_share": llm / tokens,
+        "handoffs": sum(answer.usage.handoffs for answer in answers),
+        "tokens": tokens,
     }
-    return totals, bares, Usage(**summed, catchup_tokens=0, seconds=sum(totals))
 
 
 def real_shapes(quick: bool) -> dict[str, Any]:
     """The random-weight pair: hand-offs by coins of recorded seeds, so every run has the same."""
     progress("building 0.5B and 1.5B models with random weights")
     runners = {
-        Side.SLM: random_runner("0.5b", torch.bfloat16),
-        Side.LLM: random_runner("1.5b", torch.bfloat16),
+        Side.SLM: random_runner("0.5b", torch.bfloat16, max_rows=2),
+        Side.LLM: random_runner("1.5b", torch.bfloat16, max_rows=2),
     }
     engine = InProcessEngine(runners, frozenset())
     policy = make("random", p=1 / (SLM_RUN + 1), q=1 / LLM_RUN)
@@ -108,17 +138,7 @@ def real_shapes(quick: bool) -> dict[str, Any]:
         Request(dict.fromkeys(Side, prompt), policy, Sampling(seed=seed), max_tokens=tokens)
         for seed in seeds
     ]
-    totals, bares, usage = rounds(engine, requests)
-    ratios = [total / bare for total, bare in zip(totals, bares, strict=True)]
-    return {
-        "over_bare": statistics.median(ratios),
-        "ratios": ratios,
-        "seconds": sum(totals),
-        "bare_seconds": sum(bares),
-        "llm_share": usage.llm_share,
-        "handoffs": usage.handoffs,
-        "tokens": usage.tokens,
-    }
+    return summary(rounds(engine, requests))
 
 
 def builtin(stitch: Stitch, quick: bool) -> dict[str, Any]:
@@ -129,20 +149,15 @@ def builtin(stitch: Stitch, quick: bool) -> dict[str, Any]:
         Request(stitch.prompts(p.question, policy=policy), policy, max_tokens=400)
         for p in spread(problems("test"), 10 if quick else 100)
     ]
-    totals, bares, usage = rounds(engine, requests)
+    found = summary(rounds(engine, requests))
     with timed(engine) as spent:
-        whole = sum(write(engine, request)[0] for request in requests)
-    return {
-        "over_bare": sum(totals) / sum(bares),
-        "llm_share": usage.llm_share,
-        "seconds": sum(totals),
-        "bare_seconds": sum(bares),
-        "parts": {
-            "forward": spent["forward"] / whole,
-            "gate": spent["gate"] / whole,
-            "rest": 1 - sum(spent.values()) / whole,
-        },
+        whole = sum(sum(write(engine, request).steps) for request in requests)
+    found["parts"] = {
+        "forward": spent["forward"] / whole,
+        "gate": spent["gate"] / whole,
+        "rest": 1 - sum(spent.values()) / whole,
     }
+    return found
 
 
 def main() -> None:
@@ -154,8 +169,9 @@ def main() -> None:
     torch.set_num_threads(2)
     real = real_shapes(args.quick)
     say(
-        f"0.5B and 1.5B shapes, bf16: {real['over_bare']:.4f}x the bare passes, "
-        f"{real['tokens']} tokens, LLM share {real['llm_share']:.0%}, {real['handoffs']} hand-offs"
+        f"0.5B and 1.5B shapes, bf16: {real['over_bare']:.4f}x the bare passes "
+        f"{[round(x, 4) for x in real['interval']]}, {real['tokens']} tokens, LLM share "
+        f"{real['llm_share']:.0%}, {real['handoffs']} hand-offs"
     )
     bars = {
         "real_shapes_1.03x": real["over_bare"] <= GOAL_REAL,

@@ -2,7 +2,8 @@
 
     python -m benchmarks.pair [--quick] [--save]
 
-One request at a time on the test split, methods interleaved per problem; the ceiling is the sum of
+One request at a time on the test split, methods interleaved per problem; the engine chooses its
+threads for each pass, or where it is compiled the better of 1 and 2; the ceiling is the sum of
 the bare forward passes that an answer contains, the rival of the LLM alone is transformers'
 `generate` at its best setting. Accuracy is measured over the whole split, many in flight.
 """
@@ -47,7 +48,8 @@ class Method:
     """One way to answer, and what each problem took."""
 
     policy: Any
-    threads: int = 1
+    threads: int | None = None
+    """None: what the engine finds fastest for each pass."""
     seconds: list[float] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
     llm_tokens: list[int] = field(default_factory=list)
@@ -57,7 +59,8 @@ class Method:
 
 
 def run(stitch: Stitch, method: Method, problem: Problem, policy: Any | None = None) -> Answer:
-    torch.set_num_threads(method.threads)
+    if method.threads is not None:
+        torch.set_num_threads(method.threads)
     return stitch.generate(
         problem.question, policy=method.policy if policy is None else policy, max_tokens=MAX_TOKENS
     )
@@ -90,8 +93,10 @@ def bare(stitch: Stitch, trace: Trace) -> float:
     return bare_seconds(runners, trace.prompts, kept, trace.forwards)
 
 
-def best_threads(stitch: Stitch, policy: Any, chosen: Sequence[Problem]) -> int:
-    """1 or 2, by total time over a few problems, interleaved."""
+def best_threads(stitch: Stitch, policy: Any, chosen: Sequence[Problem]) -> int | None:
+    """1 or 2, by total time over a few problems, interleaved; eager, the engine chooses itself."""
+    if not stitch.engine.config.compile:
+        return None
     seconds = {1: 0.0, 2: 0.0}
     for problem in chosen:
         for threads in seconds:
@@ -142,7 +147,6 @@ def versus_generate(
 
 def accuracy(stitch: Stitch, chosen: Sequence[Problem], tau: float) -> dict[str, Any]:
     """All methods over the whole split, batched, and the paired comparison that decides."""
-    torch.set_num_threads(2)
     marks: dict[str, list[bool]] = {}
     for name, policy in (("llm", make("llm")), ("slm", make("slm")), ("stitched", None)):
         progress(f"accuracy of {name} on {len(chosen)} problems")

@@ -33,7 +33,8 @@ class EngineConfig:
     """Of weights, activations and KV."""
     device: str = "cpu"
     threads: int | None = None
-    """CPU threads of both models; None leaves torch's own choice."""
+    """CPU threads of both models; None takes what is fastest for each pass (`engine.threads`), of
+    those that torch would use."""
 
     def __post_init__(self) -> None:
         for name in ("max_rows", "max_step_tokens"):

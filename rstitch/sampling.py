@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 MASK32 = 0xFFFFFFFF
+IMPOSSIBLE = 1e4  # nats
 COIN_STREAM = 0x636F696E  # "coin": keeps the policies' noise apart from the tokens' noise
 
 
@@ -32,7 +33,8 @@ def entropy(logp: Tensor) -> Tensor:
     vocab_size = logp.shape[-1]
     if vocab_size == 1:
         return logp.new_zeros(logp.shape[0])
-    nats = torch.special.entr(logp.exp()).sum(-1)
+    # entr() would do the same in four times the time; e^-IMPOSSIBLE is 0 in float32.
+    nats = (logp.exp() * (-logp).clamp(max=IMPOSSIBLE)).sum(-1)
     normalised: Tensor = (nats / math.log(vocab_size)).clamp(0.0, 1.0)
     return normalised
 

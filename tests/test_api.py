@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import rstitch
-from rstitch.api import Answer, Piece, Stitch, Stream, load
+from rstitch.api import Answer, Piece, Stitch, Stream, _decoder, load
 from rstitch.errors import BadRequest
 from rstitch.explain import check
 from rstitch.policy import make
@@ -461,3 +461,20 @@ def test_n_samples_are_the_answers_of_their_seeds(stitch: Stitch) -> None:
 def test_no_samples_at_all_are_refused(stitch: Stitch) -> None:
     with pytest.raises(BadRequest, match="n is 0"):
         stitch.generate(QUESTION, n=0)
+
+
+def test_text_is_decoded_as_transformers_does(stitch: Stitch) -> None:
+    """Directly by the tokenizer behind, unless the class has something of its own to add."""
+    tokenizer = stitch.tokenizer
+    ids = [*range(2, 60), tokenizer.eos_token_id, 3]
+    direct = _decoder(tokenizer)
+    for skip in (True, False):
+        want = tokenizer.decode(ids, skip_special_tokens=skip, clean_up_tokenization_spaces=False)
+        assert direct.decode(ids, skip_special_tokens=skip) == want
+
+    class Loud(type(tokenizer)):  # type: ignore[misc]
+        def _decode(self, *args: object, **kwargs: object) -> str:
+            return str(super()._decode(*args, **kwargs)).upper()
+
+    loud = Loud(tokenizer_object=tokenizer.backend_tokenizer)
+    assert _decoder(loud).decode(ids, skip_special_tokens=True).isupper()

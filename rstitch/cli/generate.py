@@ -54,6 +54,10 @@ def generate(
     compile: options.Compile = False,
     dtype: options.Dtype = options.DEFAULTS.dtype,
     device: options.Device = options.DEFAULTS.device,
+    kv_memory: options.KVMemory = options.DEFAULTS.kv_memory,
+    profile: options.Profile = options.DEFAULTS.profile,
+    waiting: options.Waiting = options.DEFAULTS.waiting,
+    max_wait: options.MaxWait = options.DEFAULTS.max_wait,
 ) -> None:
     """Write one answer with both models, or several samples."""
     rule = options.policy_of(policy, param or [])
@@ -65,6 +69,7 @@ def generate(
     _check_trace(trace)
     stitch = options.open_pair(
         pair, slm, llm, suffix=suffix, threads=threads, compile=compile, dtype=dtype, device=device,
+        kv_memory=kv_memory, profile=profile, waiting=waiting, max_wait=max_wait,
         max_rows=min(max(n, 1), options.DEFAULTS.max_rows),
     )  # fmt: skip
     with stitch:

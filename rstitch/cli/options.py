@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -40,10 +40,24 @@ Rule = Annotated[
         "installed one, or path.py:Class.",
     ),
 ]
-Threads = Annotated[int | None, typer.Option(help="CPU threads of both models.")]
+Threads = Annotated[
+    int | None, typer.Option(help="CPU threads of both models; what is fastest if left out.")
+]
 Compile = Annotated[bool, typer.Option("--compile", help="Compile the steps first (slow start).")]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+KVMemory = Annotated[
+    float | None,
+    typer.Option(help="GiB of KV memory for both sides; up to half of what is free if left out."),
+]
+Profile = Annotated[
+    str | None, typer.Option(help="JSON file of step costs; they are measured if left out.")
+]
+Waiting = Annotated[
+    str,
+    typer.Option(help="When the LLM runs for several answers: table, eager, or fixed:6 (rows)."),
+]
+MaxWait = Annotated[float, typer.Option(help="Longest wait of an answer for its side, LLM steps.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
@@ -106,27 +120,13 @@ def open_pair(
     llm: str | None,
     *,
     suffix: Mapping[str, str] | None = None,
-    threads: int | None = DEFAULTS.threads,
-    compile: bool = DEFAULTS.compile,
-    dtype: str = DEFAULTS.dtype,
-    device: str = DEFAULTS.device,
-    max_rows: int = DEFAULTS.max_rows,
+    **settings: Any,
 ) -> Stitch:
-    """Load the models that a command was asked for."""
+    """Load the models that a command was asked for; settings are those of `EngineConfig`."""
     from transformers.utils.logging import disable_progress_bar
 
     from rstitch.api import load
 
     if not sys.stderr.isatty():
         disable_progress_bar()
-    return load(
-        pair,
-        slm=slm,
-        llm=llm,
-        suffix=suffix,
-        threads=threads,
-        compile=compile,
-        dtype=dtype,
-        device=device,
-        max_rows=max_rows,
-    )
+    return load(pair, slm=slm, llm=llm, suffix=suffix, **settings)

@@ -90,6 +90,8 @@ def attention(
         return _one_row(batch, layer, query, key, value, extra), None
     keys[batch.slots, :, batch.positions] = key[0].transpose(0, 1)
     values[batch.slots, :, batch.positions] = value[0].transpose(0, 1)
+    if batch.together and batch.padding.dense:
+        return _rectangle(batch, query[0].transpose(0, 1), keys, values, extra)[None], None
     out = query.new_empty(query.shape[2], query.shape[1], value.shape[-1])
     if batch.together:
         _together(batch, query, keys, values, extra, out)
@@ -115,18 +117,23 @@ def _together(
     batch: Batch, query: Tensor, keys: Tensor, values: Tensor, extra: Extra, out: Tensor
 ) -> None:
     """The rows that share one padded call; their part of `out` (tokens, heads, dim) is filled."""
-    cover, heads = batch.padding, query.shape[1]
-    rectangle = query.new_zeros(cover.rows * cover.width, heads, query.shape[-1])
-    rectangle[cover.index] = query[0].transpose(0, 1)[cover.source]
+    cover = batch.padding
+    places = query.new_zeros(cover.rows * cover.width, query.shape[1], query.shape[-1])
+    places[cover.index] = query[0].transpose(0, 1)[cover.source]
+    out[cover.source] = _rectangle(batch, places, keys, values, extra)[cover.index]
+
+
+def _rectangle(batch: Batch, places: Tensor, keys: Tensor, values: Tensor, extra: Extra) -> Tensor:
+    """The padded call: queries (rows * width, heads, dim) -> (rows * width, heads, dim)."""
+    cover, heads = batch.padding, places.shape[1]
     attended = attend(
-        rectangle.view(cover.rows, cover.width, heads, -1).transpose(1, 2),
+        places.view(cover.rows, cover.width, heads, -1).transpose(1, 2),
         cover.view(keys),
         cover.view(values),
-        batch.padded_bias(extra.window, heads // keys.shape[1], query),
+        batch.padded_bias(extra.window, heads // keys.shape[1], places),
         extra,
     )
-    flat = attended.transpose(1, 2).reshape(cover.rows * cover.width, heads, -1)
-    out[cover.source] = flat[cover.index]
+    return attended.transpose(1, 2).reshape(cover.rows * cover.width, heads, -1)
 
 
 def _apart(

@@ -1,8 +1,8 @@
 """Where the tokens of one forward pass live: rows in feeding order, and who attends to what.
 
-A pass is a flat ragged batch [1, tokens]. Rows that feed a few tokens share one padded attention
-call over a range of slots; a row that feeds many attends by itself. Everything that depends on the
-pass alone is worked out once here and used by every layer.
+A pass is a flat ragged batch [1, tokens]. Rows that feed about as many tokens share one padded
+attention call over a range of slots; a row that feeds many more attends by itself. Everything that
+depends on the pass alone is worked out once here and used by every layer.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from rstitch.engine.kv import KVSlabs
 
-LONG = 16
-"""Rows feeding more tokens than this attend one by one; shorter ones share a padded call."""
+ALONE = 12
+"""What an attention call of its own costs a row, in tokens: fewer are better padded with others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,18 @@ class Batch:
 
     @cached_property
     def together(self) -> list[int]:
-        """Indexes of the rows that share the padded call; none where one would be alone in it."""
-        short = [i for i, span in enumerate(self.spans) if span.count <= LONG]
+        """Indexes of the rows that share the padded call; none where one would be alone in it.
+
+        The longest attend by themselves as far as that saves padding: with the k longest apart, a
+        pass costs their tokens, ALONE for each, and a rectangle as wide as the next.
+        """
+        counts = sorted((span.count for span in self.spans), reverse=True)
+        costs, apart = [], 0
+        for k, width in enumerate(counts):
+            costs.append(apart + (len(counts) - k) * width)
+            apart += width + ALONE
+        widest = counts[costs.index(min(costs))]
+        short = [i for i, span in enumerate(self.spans) if span.count <= widest]
         return short if len(short) > 1 else []
 
     @cached_property
@@ -84,6 +94,7 @@ class Batch:
             [self.spans[i] for i in self.together],
             [self.offsets[i] for i in self.together],
             self.device,
+            whole=not self.apart,
         )
 
     def row_bias(self, index: int, window: int | None, group: int, like: Tensor) -> Tensor | None:
@@ -128,15 +139,21 @@ class Padding:
     """int64 (tokens,): where each of them lies in the flattened rectangle."""
     query_positions: Tensor
     """int64 (rows, width); 0 where idle, so that idle queries attend something finite."""
+    dense: bool
+    """Every place of the rectangle is a token of the flat batch, in order: nothing has to move."""
 
     @classmethod
-    def of(cls, spans: list[Span], offsets: list[int], device: torch.device) -> Padding:
+    def of(
+        cls, spans: list[Span], offsets: list[int], device: torch.device, whole: bool
+    ) -> Padding:
+        """`whole`: these are all rows of the batch."""
         slots = [s.slot for s in spans]
         first, reach = min(slots), max(slots) - min(slots) + 1
-        gather = reach > 2 * len(spans)
+        width = max(s.count for s in spans)
+        # Attending an idle slot costs `width` queries, copying a row's keys and values about one.
+        gather = (reach - len(spans)) * width > len(spans)
         row_of = {s: i for i, s in enumerate(slots)} if gather else {s: s - first for s in slots}
         rows = len(spans) if gather else reach
-        width = max(s.count for s in spans)
         index = [row_of[s.slot] * width + i for s in spans for i in range(s.count)]
         source = [o + i for s, o in zip(spans, offsets, strict=True) for i in range(s.count)]
         positions = torch.zeros(rows * width, dtype=torch.long)
@@ -152,6 +169,7 @@ class Padding:
             source=torch.tensor(source, device=device),
             index=torch.tensor(index, device=device),
             query_positions=positions.view(rows, width).to(device),
+            dense=whole and index == list(range(rows * width)),
         )
 
     def view(self, slab: Tensor) -> Tensor:

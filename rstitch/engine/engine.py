@@ -234,7 +234,7 @@ class InProcessEngine:
         """What each row with room has not seen yet, under the step's token budget; who has waited
         longest goes first."""
         runner, budget = self.runners[side], self.config.max_step_tokens
-        taken, fed, cached = [], [], []
+        taken = list[tuple[Sequence, Extend, int]]()
         active = list(self.scheduler.active.values())
         ready = sorted(self.rows.settle(side, active), key=lambda row: row.ready_since)
         for sequence in active:
@@ -255,10 +255,9 @@ class InProcessEngine:
             tokens = sequence.unseen(side, have, min(budget, need - have + SCORED))
             sequence.read(side, have, len(tokens))
             budget -= len(tokens)
-            taken.append(sequence)
-            fed.append(Extend(row, tokens))
-            cached.append(have)
-        return taken, fed, cached
+            taken.append((sequence, Extend(row, tokens), have))
+        taken.sort(key=lambda item: item[1].row)  # in the order in which they lie in memory
+        return [s for s, _, _ in taken], [fed for _, fed, _ in taken], [have for *_, have in taken]
 
     def _commit(self, row: Sequence, proposal: Proposal) -> list[Event]:
         waits = row.span is not None and proposal.side is Side.SLM

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -14,14 +15,23 @@ from rstitch.engine.batch import Batch, Span
 from rstitch.engine.compiled import CompiledStep
 from rstitch.engine.kv import KVSlabs
 from rstitch.engine.runner import Extend, Row, Wanted
+from rstitch.engine.threads import Threads
 
 
 class TorchRunner:
     """Implements `rstitch.engine.runner.Runner` for a causal LM loaded with attention "rstitch"."""
 
     def __init__(
-        self, model: Any, vocab_size: int, max_rows: int, max_length: int, compile: bool = False
+        self,
+        model: Any,
+        vocab_size: int,
+        max_rows: int,
+        max_length: int,
+        compile: bool = False,
+        threads: Threads | None = None,
     ) -> None:
+        """Without `threads`, passes run with as many as torch has at the time."""
+        self.threads = threads
         self.model = model
         self.vocab_size = vocab_size
         self.max_length = max_length
@@ -94,7 +104,8 @@ class TorchRunner:
         self, forward: Callable[..., Tensor], flat: list[int], batch: Batch, logits: Wanted
     ) -> Tensor:
         ids = torch.tensor([flat], device=self.device)
-        return forward(ids, batch.positions[None], batch, self._keep(batch, logits))[0]
+        with self.threads.chosen(len(flat)) if self.threads else nullcontext():
+            return forward(ids, batch.positions[None], batch, self._keep(batch, logits))[0]
 
     def _keep(self, batch: Batch, logits: Wanted) -> int | Tensor:
         """The wanted tokens as indexes into the flat batch, or the last n of it; 0 is all."""

@@ -17,6 +17,7 @@ import pytest
 from rstitch import trace as traces
 from rstitch.api import Piece
 from rstitch.cli.generate import show
+from rstitch.costs import LinearCosts, save_profile
 from rstitch.engine.probe import CountingSlabs
 from rstitch.engine.runner import Extend
 from rstitch.engine.torch_runner import TorchRunner
@@ -71,6 +72,26 @@ def test_several_samples_come_one_after_the_other(tmp_path: Path) -> None:
     assert [line["seed"] for line in lines] == [s.trace.sampling.seed for s in samples]
     written = traces.read(tmp_path / "t.jsonl")
     assert [trace.sampling.seed for trace in written] == [line["seed"] for line in lines]
+
+
+def test_the_waiting_rule_changes_no_answer(tmp_path: Path) -> None:
+    """Nor do a profile and a bound on the memory: only when the LLM runs."""
+    profile = tmp_path / "costs.json"
+    save_profile(profile, LinearCosts((0.001, 0.004), (0.0001, 0.0001)))
+    many = ["--temperature", "1", "--seed", "4", "--n", "3", *RAW]
+    plain = generate(PROMPT, *many)
+    for more in (
+        ["--waiting", "eager"],
+        ["--waiting", "fixed:2", "--max-wait", "5"],
+        ["--profile", str(profile), "--kv-memory", "0.01"],
+    ):
+        done = generate(PROMPT, *many, *more)
+        assert (done.code, done.out) == (0, plain.out), more
+
+
+def test_memory_for_no_prompt_is_told_with_the_numbers() -> None:
+    told = generate(PROMPT * 30, *RAW, "--kv-memory", "0.00001").line
+    assert "tokens for the SLM, whose KV memory of" in told and "raise kv_memory" in told
 
 
 def test_a_prompt_from_stdin() -> None:
@@ -159,6 +180,13 @@ def test_a_trace_is_explained(tmp_path: Path) -> None:
         (["--threads", "0"], "threads is 0; it must be at least 1"),
         (["--dtype", "float8"], "dtype is 'float8'; it must be one of float32, bfloat16, float16"),
         (["--device", "toaster"], "device is 'toaster'; it must be 'cpu' or 'cuda'"),
+        (["--kv-memory", "0"], "kv_memory is 0.0; it must be above 0 (GiB)"),
+        (
+            ["--waiting", "fixed:0"],
+            "waiting is 'fixed:0'; it must be 'table', 'eager', or 'fixed:'",
+        ),
+        (["--max-wait", "-1"], "max_wait is -1.0; it must be 0 or more LLM steps"),
+        (["--profile", "no/such/file"], "profile no/such/file cannot be read: No such file"),
         (["--trace", "no/such/directory/t"], "--trace no/such/directory/t: there is no directory"),
         (["--trace", "."], "--trace . is a directory; name a file"),
         (["--slm", "elsewhere/a/b"], "elsewhere/a/b is no directory; give a model directory or"),

@@ -113,12 +113,30 @@ BATCHES = {
     "decode, neighbours": [Span(4, 20, 1), Span(5, 3, 1), Span(6, 11, 1)],
     "decode, a gap, any order": [Span(6, 20, 1), Span(3, 0, 1), Span(4, 33, 1)],
     "decode, far apart": [Span(0, 20, 1), Span(11, 3, 1)],
+    "decode, one idle between": [Span(4, 20, 1), Span(5, 3, 1), Span(7, 11, 1)],
     "ragged, far apart": [Span(11, 20, 3), Span(0, 3, 1), Span(5, 0, 16)],
-    "ragged, neighbours": [Span(8, 0, 16), Span(7, 30, 1), Span(9, 5, 9)],
-    "one long among short": [Span(1, 2, 17), Span(2, 8, 1), Span(0, 0, 5)],
+    "ragged, neighbours": [Span(8, 0, 16), Span(7, 30, 12), Span(9, 5, 9)],
+    "as long, neighbours": [Span(7, 0, 5), Span(8, 30, 5), Span(9, 5, 5)],
+    "one long among short": [Span(1, 2, 17), Span(2, 8, 1), Span(3, 0, 5)],
     "one long among short, far apart": [Span(4, 0, 30), Span(11, 20, 3), Span(0, 3, 1)],
     "all long": [Span(10, 0, 17), Span(2, 8, 33)],
 }
+
+
+def test_rows_attend_by_themselves_where_that_saves_padding() -> None:
+    """By hand, with 12 tokens for a call of its own: 3 x 16 = 48 against 16 + 12 + 2 x 2 = 32."""
+    assert module.ALONE == 12
+    counts = {
+        (16, 2, 1): [0],  # 48; 32; 16 + 2 + 24 + 1 = 43
+        (16, 9, 5): [0],  # 48; 16 + 12 + 18 = 46; 25 + 24 + 5 = 54
+        (40, 20, 1, 1): [0, 1],  # 160; 52 + 60; 60 + 24 + 2 = 86; 61 + 36 + 1 = 98
+        (9, 8, 7): [],  # 27; 9 + 12 + 16 = 37
+        (1, 1, 1): [],
+        (9,): [0],
+    }
+    for sizes, apart in counts.items():
+        spans = [Span(slot, 0, count) for slot, count in enumerate(sizes)]
+        assert Batch(KVSlabs(1, 1), spans, torch.device("cpu")).apart == apart, sizes
 
 
 def way(spans: list[Span]) -> str:
@@ -126,6 +144,8 @@ def way(spans: list[Span]) -> str:
     if not batch.together:
         return "by row"
     how = "padded" if batch.padding.picked is None else "gathered"
+    if batch.padding.dense:
+        return f"{how}, dense"
     return f"{how}, some by row" if batch.apart else how
 
 
@@ -133,7 +153,8 @@ def test_the_batches_take_all_ways() -> None:
     assert {way(spans) for spans in BATCHES.values()} == {
         "by row",
         "padded",
-        "gathered",
+        "padded, dense",
+        "gathered, dense",
         "padded, some by row",
         "gathered, some by row",
     }
@@ -160,14 +181,15 @@ def test_values_of_another_width_than_keys(batch: str, value_dim: int, extra: st
 
 
 @pytest.mark.parametrize("extra", EXTRAS)
-@pytest.mark.parametrize("slots", [(2, 3, 5), (0, 6, 11), (11, 0, 4)])
+@pytest.mark.parametrize("slots", [(2, 3, 4), (0, 6, 11), (11, 0, 4)])
 def test_padded_and_gathered_agree_with_row_by_row(
     extra: str, slots: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spans = [Span(slots[0], 13, 1), Span(slots[1], 0, 16), Span(slots[2], 40, 4)]
+    monkeypatch.setattr(module, "ALONE", 1000)
     together = Rows().attend(spans, **EXTRAS[extra])
-    assert way(spans) == ("padded" if slots == (2, 3, 5) else "gathered")
-    monkeypatch.setattr(module, "LONG", 0)
+    assert way(spans) == ("padded" if slots == (2, 3, 4) else "gathered")
+    monkeypatch.setattr(module, "ALONE", -1000)
     assert way(spans) == "by row"
     worst = (Rows().attend(spans, **EXTRAS[extra]) - together).abs().max()
     assert worst < 1e-5, f"off by {worst:.2e}"
