@@ -20,11 +20,11 @@ from rstitch.config import EngineConfig
 from rstitch.defaults import Defaults, from_generation
 from rstitch.engine import vocabulary
 from rstitch.engine.engine import InProcessEngine
-from rstitch.engine.loader import LoadedModel, ModelFiles, check_machine, load_weights
+from rstitch.engine.loader import LoadedModel
 from rstitch.engine.marks import Marks
 from rstitch.engine.request import Request, sample_ids
 from rstitch.errors import BadRequest
-from rstitch.pairs import PAPER_TAU, Preset, SidePreset, preset
+from rstitch.pairs import PAPER_TAU, Preset, SidePreset, models, preset
 from rstitch.pairs.check import before_loading, read_pair, suffixes_of
 from rstitch.policy import Policy, make
 from rstitch.policy import load as load_policy
@@ -290,15 +290,15 @@ def load(
     Raises BadModel, BadPair or BadRequest that name what is wrong and the remedy.
     """
     config = _config(settings)
-    check_machine(config)
     known = choose(pair, slm, llm)
+    models.check_machine(known, config)
     suffixes = suffixes_of(known, suffix or {})
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    files = read_pair(known, trust_remote_code=trust_remote_code)
+    files = read_pair(known, config, trust_remote_code=trust_remote_code)
     before_loading(files, config)
-    models = {side: load_weights(files[side], config) for side in Side}
-    return Stitch(models, config, _defaults(known, files[Side.LLM], tau), suffixes)
+    loaded = {side: models.load(files[side], config, side) for side in Side}
+    return Stitch(loaded, config, _defaults(known, files[Side.LLM], tau), suffixes)
 
 
 def choose(pair: str, slm: str | None, llm: str | None) -> Preset:
@@ -318,7 +318,7 @@ def _elsewhere(known: SidePreset, source: str | None) -> SidePreset:
     return known if source is None else replace(known, id=source, path="", revision=None)
 
 
-def _defaults(known: Preset, llm: ModelFiles, tau: float | str | None) -> Defaults:
+def _defaults(known: Preset, llm: models.Files, tau: float | str | None) -> Defaults:
     """The call's own before the preset's, before the LLM's generation_config and the paper's."""
     said = known.tau if tau is None else tau
     value = units.normalised(PAPER_TAU if said is None else said, llm.vocabulary.size)

@@ -32,16 +32,30 @@ class EngineConfig:
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of weights, activations and KV."""
     device: str = "cpu"
+    engine: Literal["auto", "torch", "llamacpp"] = "auto"
+    """What runs the models; "auto" takes llama.cpp for GGUF files and torch for all others."""
     threads: int | None = None
     """CPU threads of both models; None takes what is fastest for each pass (`engine.threads`), of
     those that torch would use."""
+    slm_threads: int | None = None
+    """Those of the SLM alone, on llama.cpp."""
+    llm_threads: int | None = None
+    """Those of the LLM alone, on llama.cpp."""
+    kv_type: Literal["f32", "f16", "q8_0"] | None = None
+    """KV on llama.cpp; None takes f32 for a file of f32 weights and f16 for all others."""
+    flash_attention: Literal["auto", "on", "off"] = "auto"
+    """On llama.cpp; "auto" is off with f32 KV, which its flash attention would round to f16."""
+    gpu_layers: int = 0
+    """Layers that llama.cpp puts on a GPU, where it was built for one; -1 is all."""
 
     def __post_init__(self) -> None:
         for name in ("max_rows", "max_step_tokens"):
             if getattr(self, name) < 1:
                 raise BadRequest(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if self.threads is not None and self.threads < 1:
-            raise BadRequest(f"threads is {self.threads}; it must be at least 1")
+        for name in ("threads", "slm_threads", "llm_threads"):
+            given = getattr(self, name)
+            if given is not None and given < 1:
+                raise BadRequest(f"{name} is {given}; it must be at least 1")
         if not self.max_wait >= 0:
             raise BadRequest(f"max_wait is {self.max_wait}; it must be 0 or more LLM steps")
         if self.kv_memory is not None and not self.kv_memory > 0:

@@ -25,6 +25,8 @@ def check(
     llm_suffix: options.LlmSuffix = None,
     dtype: options.Dtype = options.DEFAULTS.dtype,
     device: options.Device = options.DEFAULTS.device,
+    engine: options.Engine = options.DEFAULTS.engine,
+    kv_type: options.KVType = options.DEFAULTS.kv_type,
     as_json: options.Json = False,
 ) -> None:
     """Tokenizers, templates, special tokens and memory of a pair, from its headers alone."""
@@ -32,14 +34,14 @@ def check(
         raise BadRequest("give an SLM and an LLM, or --pair NAME")
     from rstitch.api import choose
     from rstitch.config import EngineConfig
-    from rstitch.engine.loader import check_machine
     from rstitch.pairs import check as checker
+    from rstitch.pairs import models
 
-    config = EngineConfig(dtype=dtype, device=device)  # type: ignore[arg-type]  # checked next
-    check_machine(config)
+    config = EngineConfig(dtype=dtype, device=device, engine=engine, kv_type=kv_type)  # type: ignore[arg-type]
     known = choose(pair or "builtin", slm, llm)
+    models.check_machine(known, config)
     suffixes = checker.suffixes_of(known, options.suffix(slm_suffix, llm_suffix))
-    report = checker.examine(checker.read_pair(known), config, suffixes)
+    report = checker.examine(checker.read_pair(known, config), config, suffixes)
     if as_json:
         typer.echo(json.dumps(report.as_dict()))
     else:

@@ -46,6 +46,14 @@ Threads = Annotated[
 Compile = Annotated[bool, typer.Option("--compile", help="Compile the steps first (slow start).")]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+Engine = Annotated[str, typer.Option(help="torch, llamacpp, or auto: GGUF files on llama.cpp.")]
+SlmThreads = Annotated[int | None, typer.Option(help="CPU threads of the SLM, on llama.cpp.")]
+LlmThreads = Annotated[int | None, typer.Option(help="CPU threads of the LLM, on llama.cpp.")]
+KVType = Annotated[
+    str | None, typer.Option(help="KV on llama.cpp: f32, f16 or q8_0; by the file if left out.")
+]
+FlashAttention = Annotated[str, typer.Option(help="On llama.cpp: auto, on or off.")]
+GpuLayers = Annotated[int, typer.Option(help="Layers on a GPU, on llama.cpp; -1 is all.")]
 KVMemory = Annotated[
     float | None,
     typer.Option(help="GiB of KV memory for both sides; up to half of what is free if left out."),

@@ -54,7 +54,8 @@ class LoadedModel:
 
     source: str
     tokenizer: Any
-    runner: TorchRunner
+    runner: Any
+    """A `rstitch.engine.runner.Runner`."""
     vocabulary: Vocabulary
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from itertools import repeat
 
 from rstitch.llamacpp.library import library
 
@@ -53,5 +54,5 @@ class Batch:
             self._tokens[at:end] = list(tokens)
             self._positions[at:end] = list(range(start, start + count))
             self._rows[at:end] = [_FIRST + _WIDTH * row] * count
-            self._wanted[at:end] = [0] * (count - wanted) + [1] * wanted
+            self._wanted[at:end] = [*repeat(0, count - wanted), *repeat(1, wanted)]
         self._used = self.struct.n_tokens = end

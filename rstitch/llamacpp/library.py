@@ -25,6 +25,8 @@ class Log:
     def __init__(self) -> None:
         self.lines: deque[str] = deque(maxlen=KEPT)
         self._keeps = False
+        self.callback: Any = None
+        """What llama.cpp was given: it calls that as long as the process lives."""
 
     def take(self, level: int, text: bytes, _: object) -> None:
         """llama.cpp calls this, from whichever thread it works in."""
@@ -62,9 +64,8 @@ def library() -> Any:
         raise BadRequest(
             f"llama-cpp-python is damaged ({line}); pip install --force-reinstall llama-cpp-python"
         ) from error
-    take = api.llama_log_callback(log.take)
-    api.llama_log_set(take, ctypes.c_void_p(0))
-    api.rstitch_log = take  # llama.cpp calls it as long as the process lives
+    log.callback = api.llama_log_callback(log.take)
+    api.llama_log_set(log.callback, ctypes.c_void_p(0))
     api.llama_backend_init()
     return api
 

@@ -32,6 +32,8 @@ class SidePreset:
     """On the hub."""
     path: str = ""
     """A directory instead of an id, relative to the file."""
+    gguf: str = ""
+    """The same model for llama.cpp, as repo:file on the hub."""
     revision: str | None = None
     licence: str | None = None
     suffix: str = ""

@@ -7,25 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rstitch import prompts
 from rstitch.config import EngineConfig
 from rstitch.engine import vocabulary
-from rstitch.engine.loader import ModelFiles, context_length, read_files
 from rstitch.engine.vocabulary import Vocabulary
 from rstitch.errors import BadPair, BadRequest
-from rstitch.pairs import Preset, memory, weights
+from rstitch.pairs import Preset, memory, models
 from rstitch.types import Side
+
+if TYPE_CHECKING:
+    from rstitch.pairs.models import Files
 
 LENGTHS = (1024, 4096, 16384, 32768)
 """Tokens of prompt and answer together, for which it is said how many fit."""
 CHEAPER = 4
 """An SLM step should cost this many times less than an LLM step: see docs/choose-slm.md."""
 GIB = 2**30
-
-Files = Mapping[Side, ModelFiles]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,36 +70,28 @@ class Report:
         return {"ok": not self.problems, **asdict(self)}
 
 
-def read_pair(known: Preset, *, trust_remote_code: bool = False) -> dict[Side, ModelFiles]:
-    """Configuration and tokenizer of both sides. Raises BadModel or BadPair."""
-    return {
-        side: read_files(
-            known.side(side).source,
-            revision=known.side(side).revision,
-            roles=known.side(side).special_tokens,
-            trust_remote_code=trust_remote_code,
-        )
-        for side in Side
-    }
+def read_pair(
+    known: Preset, config: EngineConfig | None = None, *, trust_remote_code: bool = False
+) -> dict[Side, Files]:
+    """What both sides say of themselves. Raises BadModel, BadPair or BadRequest."""
+    config = config or EngineConfig()
+    return {side: models.read(known.side(side), config, trust_remote_code) for side in Side}
 
 
-def before_loading(files: Files, config: EngineConfig) -> None:
+def before_loading(files: Mapping[Side, Files], config: EngineConfig) -> None:
     """Refuse what cannot work, in a moment: local headers are read, nothing is downloaded."""
     vocabulary.check_family(files[Side.SLM].vocabulary, files[Side.LLM].vocabulary)
-    width, needed = memory.WIDTH[config.dtype], 0
-    for one in files.values():
-        if Path(one.source).is_dir():
-            tensors = weights.read_headers(one.source)
-            needed += weights.loaded_bytes(tensors, one.settings, width)
+    needed = sum(models.local_bytes(one, config) for one in files.values())
     total = memory.of_device(config.device).total
     if needed > total:
         raise BadPair(_too_big(needed, total, "has", config.dtype))
 
 
-def examine(files: Files, config: EngineConfig, suffixes: Mapping[Side, str]) -> Report:
+def examine(
+    files: Mapping[Side, Files], config: EngineConfig, suffixes: Mapping[Side, str]
+) -> Report:
     """Everything that can be said without weights. Raises BadModel for files that are damaged."""
-    width = memory.WIDTH[config.dtype]
-    slm, llm = (_side(files[side], width, suffixes.get(side, "")) for side in Side)
+    slm, llm = (_side(files[side], side, config, suffixes.get(side, "")) for side in Side)
     here = memory.of_device(config.device)
     needed = slm.loaded_bytes + llm.loaded_bytes
     problems, table = [], None
@@ -132,9 +123,8 @@ def how_many(free: int, slm: SideReport, llm: SideReport) -> dict[int, int]:
     return {n: max(0, free) // (n * per_token) for n in possible or [min(slm.context, llm.context)]}
 
 
-def _side(files: ModelFiles, width: int, suffix: str) -> SideReport:
-    tensors = weights.read_headers(files.source, files.revision)
-    tokenizer, text = files.tokenizer, files.settings.get_text_config()
+def _side(files: Files, side: Side, config: EngineConfig, suffix: str) -> SideReport:
+    tokenizer, facts = files.tokenizer, models.facts(files, side, config)
     rendered = ""
     if tokenizer.chat_template:
         message = prompts.with_suffix([{"role": "user", "content": "?"}], suffix)
@@ -142,16 +132,16 @@ def _side(files: ModelFiles, width: int, suffix: str) -> SideReport:
     return SideReport(
         source=files.source,
         revision=files.revision,
-        model_type=str(text.model_type),
-        layers=int(text.num_hidden_layers),
-        context=context_length(files.settings),
+        model_type=facts.model_type,
+        layers=facts.layers,
+        context=facts.context,
         tokens=files.vocabulary.size,
         special_tokens=dict(files.vocabulary.roles),
         template=bool(rendered),
         opens_thinking=bool(prompts.opened(rendered)),
-        stored_bytes=weights.stored_bytes(tensors),
-        loaded_bytes=weights.loaded_bytes(tensors, files.settings, width),
-        kv_bytes_per_token=memory.kv_bytes_per_token(files.settings, width),
+        stored_bytes=facts.stored_bytes,
+        loaded_bytes=facts.loaded_bytes,
+        kv_bytes_per_token=facts.kv_bytes_per_token,
     )
 
 
@@ -163,7 +153,9 @@ def _too_big(needed: int, there: int, verb: str, dtype: str) -> str:
     )
 
 
-def _moved(table: vocabulary.Translation | None, side: Side, files: Files) -> list[str]:
+def _moved(
+    table: vocabulary.Translation | None, side: Side, files: Mapping[Side, Files]
+) -> list[str]:
     if table is None:
         return []
     names = [_names(files[one].vocabulary) for one in (side, side.other)]

@@ -1,0 +1,207 @@
+"""From a GGUF file, by path or of the hub, to a runner; every failure in one line.
+
+llama.cpp ends the process on what it takes for impossible, so what can be asked of the file is
+asked before: `header` looks through it, and what is checked here is what it would not survive.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from huggingface_hub import hf_hub_download
+
+from rstitch.config import EngineConfig
+from rstitch.engine import vocabulary
+from rstitch.engine.loader import LoadedModel, guarded
+from rstitch.engine.vocabulary import Vocabulary
+from rstitch.errors import BadModel, BadRequest
+from rstitch.llamacpp import header as headers
+from rstitch.llamacpp import tokenizer as tokenizers
+from rstitch.llamacpp.context import KV_TYPES, Model, Settings
+from rstitch.llamacpp.convert import ENDS
+from rstitch.llamacpp.header import Header
+from rstitch.llamacpp.library import check_layers, library, log, most_rows
+from rstitch.llamacpp.runner import LlamaRunner
+from rstitch.types import Side
+
+SUFFIX = ".gguf"
+SAMPLING = {
+    "temp": "temperature",
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "min_p": "min_p",
+    "penalty_repeat": "repetition_penalty",
+}
+"""What general.sampling says, by the names of a generation config."""
+UNSUPPORTED = ("recurrent", "hybrid", "diffusion")
+"""Kinds of models whose rows cannot be cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class GGUFFiles:
+    """What a GGUF model says about itself without its weights."""
+
+    source: str
+    revision: str | None
+    path: Path
+    header: Header
+    generation: Any
+    """Sampling from the metadata, under the names of transformers' generation configuration."""
+    tokenizer: Any
+    vocabulary: Vocabulary
+
+
+def is_gguf(source: str) -> bool:
+    """Whether that names a GGUF file, here or on the hub (`repo:file`)."""
+    return source.endswith(SUFFIX)
+
+
+def read_files(
+    source: str,
+    *,
+    revision: str | None = None,
+    roles: Mapping[str, str] | None = None,
+    path: Path | None = None,
+) -> GGUFFiles:
+    """Metadata and tokenizer. `path`: where the file is, if `source` does not tell."""
+    found = path or fetch(source, revision)
+    header = headers.read(found, source)
+    if tokenizers.JSON in header.values:
+        tokenizer = tokenizers.from_json(header)
+        own = header.values.get("tokenizer.ggml.eos_token_id")
+        ends = frozenset(header.list(ENDS) or ([] if own is None else [own]))
+    else:
+        model = _open(source, found, weights=False)
+        tokenizer = tokenizers.LlamaTokenizer(header, model)
+        ends = tokenizer.ends
+    words = vocabulary.read(source, tokenizer, ends, roles)
+    if not words.merges:
+        words = replace(words, merges=_merges(header))
+    rows = len(header.list("tokenizer.ggml.tokens"))
+    if words.size > rows:
+        raise BadModel(f"{source} has {words.size} tokens in its tokenizer, only {rows} in all")
+    return GGUFFiles(source, revision, found, header, _generation(header), tokenizer, words)
+
+
+def load_weights(files: GGUFFiles, config: EngineConfig, side: Side) -> LoadedModel:
+    """The model itself, ready to run."""
+    check_layers(config.gpu_layers)
+    model = _open(files.source, files.path, gpu_layers=config.gpu_layers)
+    _check_kind(files.source, model)
+    settings = settings_of(files.header, config, side)
+    length = context_length(files)
+    runner = LlamaRunner(model, files.vocabulary.size, config.max_rows, length, settings)
+    return LoadedModel(files.source, files.tokenizer, runner, files.vocabulary)
+
+
+def context_length(files: GGUFFiles) -> int:
+    """Tokens that a row may hold."""
+    return files.header.of_model("context_length")
+
+
+def settings_of(header: Header, config: EngineConfig, side: Side) -> Settings:
+    """How a side runs; what nobody has said follows from the file.
+
+    KV as exact as the weights are. Flash attention of llama.cpp computes in half precision, which
+    would make float32 KV pointless, so that goes without.
+    """
+    exact = all(tensor.type == "F32" for tensor in header.tensors)
+    kv_type = config.kv_type or ("f32" if exact else "f16")
+    flash = config.flash_attention
+    if flash == "auto" and kv_type == "f32":
+        flash = "off"
+    given = config.llm_threads if side is Side.LLM else config.slm_threads
+    threads = given or config.threads or torch.get_num_threads()
+    return Settings(threads, kv_type, flash, config.gpu_layers)
+
+
+def check_machine(config: EngineConfig) -> None:
+    """Raise BadRequest for what cannot be had, before anything is read."""
+    library()
+    check_layers(config.gpu_layers)
+    if config.max_rows > most_rows():
+        raise BadRequest(
+            f"max_rows is {config.max_rows}; llama.cpp holds at most {most_rows()} at once"
+        )
+    if config.kv_type is not None and config.kv_type not in KV_TYPES:
+        known = ", ".join(KV_TYPES)
+        raise BadRequest(f"kv_type is {config.kv_type!r}; it must be one of {known}")
+    if config.compile:
+        raise BadRequest("compile is for torch; llama.cpp has nothing to compile, leave it out")
+
+
+def fetch(source: str, revision: str | None = None) -> Path:
+    """The file on this machine, downloaded first if it is `repo:file` of the hub."""
+    path, (repository, colon, name) = Path(source), source.partition(":")
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise BadModel(f"{source} is a directory; name a GGUF file in it")
+    if not colon or source.startswith((".", "/", "~")):
+        raise BadModel(
+            f"{source} is no file; give the path of a GGUF file, or repo:file of the hub"
+        )
+    files = [shard.as_posix() for shard in headers.shards(Path(name))]
+    got = [
+        guarded(
+            "file",
+            lambda one=one: hf_hub_download(repository, one, revision=revision),  # type: ignore[misc]
+            source=repository,
+            revision=revision,
+        )
+        for one in files
+    ]
+    return Path(got[0])
+
+
+def _open(source: str, path: Path, *, weights: bool = True, gpu_layers: int = 0) -> Model:
+    api = library()
+    params = api.llama_model_default_params()
+    params.n_gpu_layers = gpu_layers
+    params.vocab_only = not weights
+    log.clear()
+    handle = api.llama_model_load_from_file(os.fsencode(path), params)
+    if not handle:
+        raise BadModel(f"llama.cpp cannot load {source}: {_remedied(log.reason())}")
+    return Model(source, handle)
+
+
+def _remedied(reason: str) -> str:
+    if "unknown model architecture" in reason:
+        return f"{reason}; update llama-cpp-python, or choose another model"
+    return f"{reason}; get the file again, or update llama-cpp-python"
+
+
+def _check_kind(source: str, model: Model) -> None:
+    """Refuse models whose rows cannot be cut, or that do not write."""
+    api = library()
+    for kind in UNSUPPORTED:
+        if getattr(api, f"llama_model_is_{kind}")(model.handle):
+            raise BadModel(f"{source} is a {kind} model, whose rows cannot be cut: choose another")
+    if api.llama_model_has_encoder(model.handle) or not api.llama_model_has_decoder(model.handle):
+        raise BadModel(f"{source} is no plain decoder: choose another model")
+
+
+def _merges(header: Header) -> list[str]:
+    """Rules of a BPE tokenizer, or the scored pieces of a unigram one."""
+    merges = header.list("tokenizer.ggml.merges")
+    if merges:
+        return merges
+    tokens, _ = tokenizers.names(header)
+    scores = header.list("tokenizer.ggml.scores")
+    return [f"{token} {score}" for token, score in zip(tokens, scores, strict=False)]
+
+
+def _generation(header: Header) -> Any:
+    given = {
+        ours: header.values[f"general.sampling.{theirs}"]
+        for theirs, ours in SAMPLING.items()
+        if f"general.sampling.{theirs}" in header.values
+    }
+    return SimpleNamespace(do_sample=given.get("temperature", 0) > 0, **given)
