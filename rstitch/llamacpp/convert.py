@@ -200,7 +200,7 @@ def _tensors(
     if settings.tie_word_embeddings:
         found.pop("lm_head.weight", None)
     for name, tensor in found.items():
-        renamed = _renamed(files.source, name)
+        renamed = renamed(files.source, name)
         values = tensor.float().numpy()
         part = renamed.split(".")[-2]
         if architecture == "llama" and part in heads:
@@ -217,7 +217,7 @@ def _stored(source: str) -> Iterator[tuple[str, torch.Tensor]]:
                 yield name, file.get_tensor(name)
 
 
-def _renamed(source: str, name: str, names: Mapping[str, str] = NAMES) -> str:
+def renamed(source: str, name: str, names: Mapping[str, str] = NAMES) -> str:
     stem, _, kind = name.rpartition(".")
     parts = stem.split(".")
     if parts[:2] == ["model", "layers"]:

@@ -77,7 +77,7 @@ def read_files(
         own = header.values.get("tokenizer.ggml.eos_token_id")
         ends = frozenset(header.list(ENDS) or ([] if own is None else [own]))
     else:
-        model = _open(source, found, weights=False)
+        model = open_model(source, found, weights=False)
         tokenizer = tokenizers.LlamaTokenizer(header, model)
         ends = tokenizer.ends
     words = vocabulary.read(source, tokenizer, ends, roles)
@@ -92,7 +92,7 @@ def read_files(
 def load_weights(files: GGUFFiles, config: EngineConfig, side: Side) -> LoadedModel:
     """The model itself, ready to run."""
     check_layers(config.gpu_layers)
-    model = _open(files.source, files.path, gpu_layers=config.gpu_layers)
+    model = open_model(files.source, files.path, gpu_layers=config.gpu_layers)
     _check_kind(files.source, model)
     settings = settings_of(files.header, config, side)
     length = context_length(files)
@@ -160,7 +160,7 @@ def fetch(source: str, revision: str | None = None) -> Path:
     return Path(got[0])
 
 
-def _open(source: str, path: Path, *, weights: bool = True, gpu_layers: int = 0) -> Model:
+def open_model(source: str, path: Path, *, weights: bool = True, gpu_layers: int = 0) -> Model:
     api = library()
     params = api.llama_model_default_params()
     params.n_gpu_layers = gpu_layers
