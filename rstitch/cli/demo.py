@@ -54,6 +54,7 @@ def demo(
     as_json: options.Json = False,
     threads: options.Threads = None,
     compile: options.Compile = False,
+    engine: options.Engine = options.DEFAULTS.engine,
 ) -> None:
     """Watch one stitched answer, then compare with each model alone on held-out problems."""
     from rstitch.pairs.recipe.splits import problems as held_out
@@ -61,7 +62,9 @@ def demo(
 
     threshold = options.threshold(tau)
     chosen = spread(held_out("test", 180 * (1 + problems // 180), seed=fresh_seed), problems)
-    stitch = options.open_pair(pair, None, None, threads=threads, compile=compile, max_rows=1)
+    stitch = options.open_pair(
+        pair, None, None, threads=threads, compile=compile, max_rows=1, engine=engine
+    )
     with stitch:
         options.tell_tau(stitch, threshold)
         if not as_json:

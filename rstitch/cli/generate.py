@@ -58,6 +58,12 @@ def generate(
     profile: options.Profile = options.DEFAULTS.profile,
     waiting: options.Waiting = options.DEFAULTS.waiting,
     max_wait: options.MaxWait = options.DEFAULTS.max_wait,
+    engine: options.Engine = options.DEFAULTS.engine,
+    slm_threads: options.SlmThreads = None,
+    llm_threads: options.LlmThreads = None,
+    kv_type: options.KVType = options.DEFAULTS.kv_type,
+    flash_attention: options.FlashAttention = options.DEFAULTS.flash_attention,
+    gpu_layers: options.GpuLayers = options.DEFAULTS.gpu_layers,
 ) -> None:
     """Write one answer with both models, or several samples."""
     rule = options.policy_of(policy, param or [])
@@ -70,6 +76,8 @@ def generate(
     stitch = options.open_pair(
         pair, slm, llm, suffix=suffix, threads=threads, compile=compile, dtype=dtype, device=device,
         kv_memory=kv_memory, profile=profile, waiting=waiting, max_wait=max_wait,
+        engine=engine, slm_threads=slm_threads, llm_threads=llm_threads, kv_type=kv_type,
+        flash_attention=flash_attention, gpu_layers=gpu_layers,
         max_rows=min(max(n, 1), options.DEFAULTS.max_rows),
     )  # fmt: skip
     with stitch:

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from rstitch import __version__
-from rstitch.cli import check, demo, explain, generate, pairs
+from rstitch.cli import check, convert, demo, explain, generate, pairs
 from rstitch.errors import RStitchError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command("generate")(generate.generate)
 app.command("check")(check.check)
 app.command("pairs")(pairs.pairs)
 app.command("explain")(explain.explain)
+app.command("convert")(convert.convert)
 
 
 def _version(asked: bool) -> None:

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 DEFAULTS = EngineConfig()
 
 Pair = Annotated[str, typer.Option(help="A named pair (see rstitch pairs) or a pair's TOML file.")]
-Slm = Annotated[str | None, typer.Option(help="Small model: a directory or hub id.")]
-Llm = Annotated[str | None, typer.Option(help="Large model: a directory or hub id.")]
+Slm = Annotated[
+    str | None, typer.Option(help="Small model: a directory, hub id, GGUF file or repo:file.")
+]
+Llm = Annotated[str | None, typer.Option(help="Large model: the same.")]
 Tau = Annotated[
     str | None,
     typer.Option(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 from rstitch.errors import BadRequest
 from rstitch.llamacpp.convert import convert
+from rstitch.llamacpp.home import home
 
 FORMAT = 1
 """Counts up when the converter writes something else for the same files."""
@@ -28,10 +28,6 @@ def cached(source: str, kind: str = "f32") -> Path:
                 ) from error
             raise
     return target
-
-
-def home() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rstitch" / "gguf"
 
 
 def _digest(directory: Path) -> str:

@@ -19,6 +19,7 @@ from safetensors import safe_open
 from rstitch.engine.loader import ModelFiles, read_files
 from rstitch.errors import BadModel, BadRequest
 from rstitch.llamacpp.library import gguf, library, log
+from rstitch.llamacpp.tokenizer import JSON
 from rstitch.pairs import weights
 
 ENDS = "rstitch.eos_token_ids"
@@ -48,6 +49,8 @@ NAMES = {
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
 }
+BLOCK = 32
+"""Numbers that q8_0 packs together; rows that are no multiple of it stay f16."""
 ELSEWHERE = "convert it with llama.cpp's convert_hf_to_gguf.py"
 
 
@@ -171,7 +174,7 @@ def _tokens(writer: Any, files: ModelFiles, architecture: str) -> int:
     writer.add_token_list([token for token, _ in listed])
     writer.add_token_types([kind for _, kind in listed])
     writer.add_token_merges(list(words.merges))
-    writer.add_string(gguf().Keys.Tokenizer.HF_JSON, tokenizer.backend_tokenizer.to_str())
+    writer.add_string(JSON, tokenizer.backend_tokenizer.to_str())
     own = tokenizer.eos_token_id
     writer.add_eos_token_id(own if own in words.ends else min(words.ends))
     writer.add_array(ENDS, sorted(words.ends))
@@ -200,14 +203,14 @@ def _tensors(
     if settings.tie_word_embeddings:
         found.pop("lm_head.weight", None)
     for name, tensor in found.items():
-        renamed = renamed(files.source, name)
+        theirs = renamed(files.source, name)
         values = tensor.float().numpy()
-        part = renamed.split(".")[-2]
+        part = theirs.split(".")[-2]
         if architecture == "llama" and part in heads:
             values = _interleaved(values, heads[part])
-        if renamed in ("token_embd.weight", "output.weight") and len(values) != rows:
+        if theirs in ("token_embd.weight", "output.weight") and len(values) != rows:
             raise BadModel(f"{files.source}: {name} has {len(values)} rows, its config says {rows}")
-        yield renamed, values
+        yield theirs, values
 
 
 def _stored(source: str) -> Iterator[tuple[str, torch.Tensor]]:
@@ -240,7 +243,7 @@ def _add(writer: Any, name: str, values: np.ndarray[Any, Any], kind: str) -> Non
     package = gguf()
     if kind == "f32" or values.ndim == 1:
         writer.add_tensor(name, np.ascontiguousarray(values, np.float32))
-    elif kind == "f16":
+    elif kind == "f16" or values.shape[-1] % BLOCK:
         writer.add_tensor(name, values.astype(np.float16))
     else:
         packed = package.quants.quantize(values, package.GGMLQuantizationType.Q8_0)

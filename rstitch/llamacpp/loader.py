@@ -1,13 +1,13 @@
 """From a GGUF file, by path or of the hub, to a runner; every failure in one line.
 
 llama.cpp ends the process on what it takes for impossible, so what can be asked of the file is
-asked before: `header` looks through it, and what is checked here is what it would not survive.
+asked before: `header` looks through it, `trial` loads it in another process first.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,11 +23,12 @@ from rstitch.engine.vocabulary import Vocabulary
 from rstitch.errors import BadModel, BadRequest
 from rstitch.llamacpp import header as headers
 from rstitch.llamacpp import tokenizer as tokenizers
-from rstitch.llamacpp.context import KV_TYPES, Model, Settings
+from rstitch.llamacpp.context import FLASH, KV_TYPES, Model, Settings
 from rstitch.llamacpp.convert import ENDS
 from rstitch.llamacpp.header import Header
 from rstitch.llamacpp.library import check_layers, library, log, most_rows
 from rstitch.llamacpp.runner import LlamaRunner
+from rstitch.llamacpp.trial import remedied, try_out
 from rstitch.types import Side
 
 SUFFIX = ".gguf"
@@ -77,6 +78,7 @@ def read_files(
         own = header.values.get("tokenizer.ggml.eos_token_id")
         ends = frozenset(header.list(ENDS) or ([] if own is None else [own]))
     else:
+        try_out(source, found, weights=False)
         model = open_model(source, found, weights=False)
         tokenizer = tokenizers.LlamaTokenizer(header, model)
         ends = tokenizer.ends
@@ -92,6 +94,7 @@ def read_files(
 def load_weights(files: GGUFFiles, config: EngineConfig, side: Side) -> LoadedModel:
     """The model itself, ready to run."""
     check_layers(config.gpu_layers)
+    try_out(files.source, files.path)
     model = open_model(files.source, files.path, gpu_layers=config.gpu_layers)
     _check_kind(files.source, model)
     settings = settings_of(files.header, config, side)
@@ -129,11 +132,14 @@ def check_machine(config: EngineConfig) -> None:
         raise BadRequest(
             f"max_rows is {config.max_rows}; llama.cpp holds at most {most_rows()} at once"
         )
-    if config.kv_type is not None and config.kv_type not in KV_TYPES:
-        known = ", ".join(KV_TYPES)
-        raise BadRequest(f"kv_type is {config.kv_type!r}; it must be one of {known}")
-    if config.compile:
-        raise BadRequest("compile is for torch; llama.cpp has nothing to compile, leave it out")
+    if config.kv_type is not None:
+        _check_among("kv_type", config.kv_type, KV_TYPES)
+    _check_among("flash_attention", config.flash_attention, FLASH)
+
+
+def _check_among(name: str, value: str, known: Iterable[str]) -> None:
+    if value not in known:
+        raise BadRequest(f"{name} is {value!r}; it must be one of {', '.join(known)}")
 
 
 def fetch(source: str, revision: str | None = None) -> Path:
@@ -168,14 +174,8 @@ def open_model(source: str, path: Path, *, weights: bool = True, gpu_layers: int
     log.clear()
     handle = api.llama_model_load_from_file(os.fsencode(path), params)
     if not handle:
-        raise BadModel(f"llama.cpp cannot load {source}: {_remedied(log.reason())}")
+        raise BadModel(f"llama.cpp cannot load {source}: {remedied(log.reason())}")
     return Model(source, handle)
-
-
-def _remedied(reason: str) -> str:
-    if "unknown model architecture" in reason:
-        return f"{reason}; update llama-cpp-python, or choose another model"
-    return f"{reason}; get the file again, or update llama-cpp-python"
 
 
 def _check_kind(source: str, model: Model) -> None:

@@ -102,8 +102,6 @@ def test_one_side_alone_is_transformers_greedy(side: Side, number: int) -> None:
 @pytest.mark.parametrize("policy", ["tau 0.5", "tau 0.65", "random", "rewind", "llm"])
 def test_both_engines_write_the_same(policy: str, sampled: str) -> None:
     seeded = {**laws.SAMPLINGS, "greedy": Sampling(seed=3)}  # coins are drawn by it too
-    requests = [
-        laws.ask(laws.POLICIES[policy], n, sampling=seeded[sampled]) for n in range(6)
-    ]
+    requests = [laws.ask(laws.POLICIES[policy], n, sampling=seeded[sampled]) for n in range(6)]
     got, want = run(random_pair.engine(), requests), run(torch_engine(), requests)
     assert_same_answers(got, want, requests)
