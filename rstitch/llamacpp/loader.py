@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import RemoteEntryNotFoundError
 
 from rstitch.config import EngineConfig
 from rstitch.engine import vocabulary
@@ -73,6 +74,8 @@ def read_files(
     """Metadata and tokenizer. `path`: where the file is, if `source` does not tell."""
     found = path or fetch(source, revision)
     header = headers.read(found, source)
+    header.of_model("context_length")
+    tokenizers.names(header)
     if tokenizers.JSON in header.values:
         tokenizer = tokenizers.from_json(header)
         own = header.values.get("tokenizer.ggml.eos_token_id")
@@ -85,9 +88,8 @@ def read_files(
     words = vocabulary.read(source, tokenizer, ends, roles)
     if not words.merges:
         words = replace(words, merges=_merges(header))
-    rows = len(header.list("tokenizer.ggml.tokens"))
-    if words.size > rows:
-        raise BadModel(f"{source} has {words.size} tokens in its tokenizer, only {rows} in all")
+    if words.size != len(tokenizers.names(header)[0]):
+        raise BadModel(f"{source} has two tokenizers that differ; choose another file")
     return GGUFFiles(source, revision, found, header, _generation(header), tokenizer, words)
 
 
@@ -153,17 +155,20 @@ def fetch(source: str, revision: str | None = None) -> Path:
         raise BadModel(
             f"{source} is no file; give the path of a GGUF file, or repo:file of the hub"
         )
-    files = [shard.as_posix() for shard in headers.shards(Path(name))]
-    got = [
-        guarded(
-            "file",
-            lambda one=one: hf_hub_download(repository, one, revision=revision),  # type: ignore[misc]
-            source=repository,
-            revision=revision,
-        )
-        for one in files
-    ]
-    return Path(got[0])
+    got = [_download(repository, shard, revision) for shard in headers.shards(Path(name))]
+    return got[0]
+
+
+def _download(repository: str, name: Path, revision: str | None) -> Path:
+    def get() -> str:
+        try:
+            return hf_hub_download(repository, name.as_posix(), revision=revision)
+        except RemoteEntryNotFoundError:
+            raise BadModel(
+                f"{repository} has no file {name} on the hub; choose one that is listed on its page"
+            ) from None
+
+    return Path(guarded("file", get, source=repository, revision=revision))
 
 
 def open_model(source: str, path: Path, *, weights: bool = True, gpu_layers: int = 0) -> Model:

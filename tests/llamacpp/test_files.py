@@ -6,6 +6,7 @@ Some files make llama.cpp end the process, which no `except` would see: the dama
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import subprocess
@@ -118,7 +119,9 @@ def test_a_file_that_is_cut_off(copy: Path, part: float) -> None:
 def test_a_file_that_is_none(copy: Path, tmp_path: Path) -> None:
     copy.write_text("not a model, but text that is long enough")
     assert "it does not begin with GGUF" in refused(copy)
-    assert "is no file; give a GGUF file's path, or repo:file" in refused(tmp_path / "none.gguf")
+    assert "is no file; give the path of a GGUF file, or repo:file" in refused(
+        tmp_path / "none.gguf"
+    )
     (tmp_path / "directory.gguf").mkdir()
     assert "is a directory; name a GGUF file in it" in refused(tmp_path / "directory.gguf")
 
@@ -156,7 +159,7 @@ def test_a_weight_that_is_missing(tmp_path: Path) -> None:
         tiny.files().slm, tmp_path / "m.gguf", lambda t: t.name != "blk.0.ffn_up.weight"
     )
     said = refused(path)
-    assert "missing tensor 'blk.0.ffn_up.weight'" in said
+    assert "tensor 'blk.0.ffn_up.weight' not found" in said
 
 
 @pytest.mark.parametrize(
@@ -255,16 +258,35 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
         library.library()
 
 
-def test_a_file_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+FETCH = """
+from rstitch.errors import BadModel
+from rstitch.llamacpp import loader
+found = loader.read_files("lab/tiny-GGUF:slm-f32.gguf")
+print(found.header.architecture, found.path.stat().st_size)
+try:
+    loader.read_files("lab/tiny-GGUF:none.gguf")
+except BadModel as error:
+    print(error)
+"""
+
+
+def test_a_file_of_the_hub(tmp_path: Path) -> None:
     repository = tmp_path / "repository"
     repository.mkdir()
     shutil.copy(tiny.files().slm, repository / "slm-f32.gguf")
     with hub({"lab/tiny-GGUF": repository}) as served:
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", served.url)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-        found = loader.read_files("lab/tiny-GGUF:slm-f32.gguf")
-        assert found.header.architecture == "qwen2"
-        assert found.path.read_bytes() == tiny.files().slm.read_bytes()
+        online = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": served.url, "HF_HOME": str(tmp_path / "h")}
+        done = subprocess.run(
+            [sys.executable, "-c", FETCH],
+            env={**os.environ, **online},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    assert done.stdout.splitlines() == [
+        f"qwen2 {tiny.files().slm.stat().st_size}",
+        "lab/tiny-GGUF has no file none.gguf on the hub; choose one that is listed on its page",
+    ], done.stderr
 
 
 def test_a_file_of_the_hub_without_the_hub() -> None:
