@@ -13,8 +13,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 import rstitch
 from benchmarks.common import (
     finish,
@@ -62,14 +60,11 @@ def step_seconds(stitch: Stitch, side: Side, rounds: int = 60) -> float:
 
 
 def step_ratio(stitch: Stitch) -> dict[str, float]:
-    """LLM step over SLM step, the best of 1 and 2 threads for each side, interleaved."""
+    """LLM step over SLM step, interleaved, with as many threads as the engine finds best."""
     best = {side: float("inf") for side in Side}
-    before = torch.get_num_threads()
-    for threads in (1, 2, 1, 2):
-        torch.set_num_threads(threads)
+    for _ in range(4):
         for side in Side:
             best[side] = min(best[side], step_seconds(stitch, side))
-    torch.set_num_threads(before)
     slm, llm = best[Side.SLM], best[Side.LLM]
     return {"slm_step_ms": slm * 1e3, "llm_step_ms": llm * 1e3, "ratio": llm / slm}
 
@@ -181,7 +176,7 @@ def veto_gain(
 def main() -> None:
     args = parsed(pair_parser(__doc__, "few problems"))
     n_test, n_dev, n_veto = (48, 48, 6) if args.quick else (4000, 600, 80)
-    stitch = rstitch.load(**models_of(args.pair), tau=0.02, threads=1)
+    stitch = rstitch.load(**models_of(args.pair), tau=0.02)
     dev = spread(problems("dev"), n_dev)
     steps = step_ratio(stitch)
     say(f"step: {steps}")

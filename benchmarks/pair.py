@@ -124,15 +124,18 @@ def versus_generate(
     """The LLM alone in this engine against transformers' `generate`, interleaved, per token."""
     llm = make("llm")
     prompts = [stitch.prompts(p.question, policy=llm)[Side.LLM] for p in chosen]
+    before = torch.get_num_threads()
     setting = best_setting(rival, prompts[:2], settings)
     ours = Method(llm, best_threads(stitch, llm, chosen[:2]))
     seconds, theirs = [], []
     for problem, prompt in zip(chosen, prompts, strict=True):
+        torch.set_num_threads(before)
         started = time.perf_counter()
         answer = run(stitch, ours, problem)
         seconds.append((time.perf_counter() - started) / answer.usage.tokens)
         took, tokens = rival.seconds(prompt, setting, MAX_TOKENS)
         theirs.append(took / tokens)
+    torch.set_num_threads(before)
     ratio, low, high = ratio_interval(theirs, seconds)
     return {
         "engine_ms_per_token": 1e3 * sum(seconds) / len(seconds),
@@ -249,12 +252,14 @@ def main() -> None:
     say(f"LLM alone against transformers' generate, eager: {details['eager']['llm_vs_generate']}")
     if not args.quick:
         progress("compiling")
+        cores = torch.get_num_threads()
         fast = rstitch.load(max_rows=1, compile=True)
         for problem in few:
             fast.generate(problem.question)
         details["compiled"] = session(fast, some, "compiled")
         details["compiled"]["llm_vs_generate"] = versus_generate(fast, rival, few, COMPILED)
         say(f"the same, compiled: {details['compiled']['llm_vs_generate']}")
+        torch.set_num_threads(cores)
     many = rstitch.load(max_rows=64)
     details["accuracy"] = accuracy(many, test, many.tau)
     say(f"accuracy: {details['accuracy']}")
