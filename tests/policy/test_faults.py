@@ -25,7 +25,7 @@ class Faulty(Policy):
     name: ClassVar[str] = "faulty"
 
     def initial_state(self) -> tuple[float, ...]:
-        return (0.65,)
+        return (0.75,)
 
     @classmethod
     def decide(cls, signals: Signals, state: Tensor) -> Decision:
@@ -81,7 +81,7 @@ FAULTS = {
 def test_it_alone_ends(told: str) -> None:
     """One faulty request between two sound ones, in the same passes."""
     prompts = dict.fromkeys(Side, (5, 6, 7))
-    sound = Request(prompts, make("entropy", tau=0.65), max_tokens=12)
+    sound = Request(prompts, make("entropy", tau=0.75), max_tokens=12)
     want = ends([sound])["r0"]
     two = engine(max_rows=3)
     found = ends([sound, Request(prompts, FAULTS[told](), max_tokens=12), sound], two)
