@@ -17,11 +17,13 @@ from transformers import PreTrainedTokenizerFast
 
 from rstitch import prompts, units
 from rstitch.config import EngineConfig
+from rstitch.costs import LinearCosts, ObservedCosts
 from rstitch.defaults import Defaults, from_generation
 from rstitch.engine import vocabulary
 from rstitch.engine.engine import InProcessEngine
 from rstitch.engine.loader import LoadedModel, ModelFiles, check_machine, load_weights
 from rstitch.engine.marks import Marks
+from rstitch.engine.measure import ROWS, measure
 from rstitch.engine.request import Request, sample_ids
 from rstitch.errors import BadRequest
 from rstitch.interrupt import held_interrupt
@@ -203,6 +205,19 @@ class Stitch:
         """tau as a policy takes it: "0.24nats" is divided by ln V of the LLM."""
         found = units.normalised(tau, self.models[max(self.models)].runner.vocab_size)
         return found  # type: ignore[return-value]  # a text in no unit is for the policy to refuse
+
+    def measure(self) -> LinearCosts:
+        """Measure what a step costs on each side, with one row and with several: `costs` for
+        `save_profile`, whose file spares later loads the measuring. Nothing may be in flight.
+
+        Raises BadRequest where something is.
+        """
+        if not self.engine.idle:
+            raise BadRequest("answers are being written; measure before the first, or after all")
+        costs, rows = ObservedCosts(), self.engine.config.max_rows
+        nobody: dict[Side, list[int]] = {side: [] for side in self.engine.runners}
+        measure(self.engine.runners, nobody, costs, rows, self.engine.clock)
+        return costs.line(min(rows, ROWS))
 
     # -- for Stream -----------------------------------------------------------------------------
 

@@ -411,6 +411,15 @@ def test_ctrl_c_in_the_middle_of_a_step_loses_nothing(
     assert stitch.generate(QUESTION, max_tokens=12).text == want.text
 
 
+def test_costs_are_measured_before_or_after_answers(stitch: Stitch) -> None:
+    costs = stitch.measure()
+    assert min(costs.base) > 0 and min(costs.per_row) >= 0
+    stream = stitch.stream(QUESTION, max_tokens=4)
+    with pytest.raises(BadRequest, match="answers are being written; measure before the first"):
+        stitch.measure()
+    stream.close()
+
+
 def test_an_end_that_never_came_is_told(stitch: Stitch) -> None:
     """Our own fault, should it happen: an error, no endless loop."""
     stream = stitch.stream(QUESTION, max_tokens=4)
