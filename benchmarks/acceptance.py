@@ -36,7 +36,6 @@ from rstitch.policy import make
 from rstitch.types import Side
 
 
-
 def percent(flags: Sequence[bool]) -> float:
     return 100 * sum(flags) / len(flags)
 
