@@ -1,10 +1,10 @@
 """Whether a trained pair has the properties that make routing a question (docs/pair.md).
 
-    python -m benchmarks.acceptance --pair DIR [--quick]
+    python -m benchmarks.acceptance --pair DIR --tau TAU [--quick]
 
 Run before any stitched figure is published, on the weights as shipped. On test, greedy, each model
-alone; on dev: the best tau, how many positions above it are harmless, what a gate with hindsight
-would save, and what random hand-offs at the same rates reach.
+alone; on dev, at the tau that `benchmarks.tau` has fixed: how many positions above it are harmless,
+what a gate with hindsight would save, and what random hand-offs at the same rates reach.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch
 
 import rstitch
 from benchmarks.common import (
@@ -37,10 +35,6 @@ from rstitch.pairs.recipe.splits import problems, spread
 from rstitch.policy import make
 from rstitch.types import Side
 
-TAUS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.08)
-MARGIN = 0.5
-"""Points of dev accuracy that the best tau may lie below the LLM alone."""
-
 
 def percent(flags: Sequence[bool]) -> float:
     return 100 * sum(flags) / len(flags)
@@ -62,14 +56,11 @@ def step_seconds(stitch: Stitch, side: Side, rounds: int = 60) -> float:
 
 
 def step_ratio(stitch: Stitch) -> dict[str, float]:
-    """LLM step over SLM step, the best of 1 and 2 threads for each side, interleaved."""
+    """LLM step over SLM step, interleaved, with as many threads as the engine finds best."""
     best = {side: float("inf") for side in Side}
-    before = torch.get_num_threads()
-    for threads in (1, 2, 1, 2):
-        torch.set_num_threads(threads)
+    for _ in range(4):
         for side in Side:
             best[side] = min(best[side], step_seconds(stitch, side))
-    torch.set_num_threads(before)
     slm, llm = best[Side.SLM], best[Side.LLM]
     return {"slm_step_ms": slm * 1e3, "llm_step_ms": llm * 1e3, "ratio": llm / slm}
 
@@ -89,27 +80,6 @@ def alone(stitch: Stitch, chosen: Sequence[Problem]) -> dict[str, float]:
         "llm_tokens": sum(a.usage.tokens for a in llm) / len(llm),
         "slm_tokens": sum(a.usage.tokens for a in slm) / len(slm),
     }
-
-
-def best_tau(stitch: Stitch, dev: Sequence[Problem]) -> tuple[float, list[dict[str, float]]]:
-    """The largest tau whose dev accuracy is within MARGIN points of the LLM's, and the sweep."""
-    target = percent(marks(dev, answers(stitch, dev, make("llm"))))
-    sweep = []
-    for tau in TAUS:
-        given = answers(stitch, dev, make("entropy", tau=tau))
-        sweep.append(
-            {
-                "tau": tau,
-                "accuracy": percent(marks(dev, given)),
-                "llm_share": sum(a.usage.llm_tokens for a in given)
-                / sum(a.usage.tokens for a in given),
-                "handoffs": sum(a.usage.discards for a in given) / len(given),
-                "tokens": sum(a.usage.tokens for a in given) / len(given),
-            }
-        )
-        progress(f"dev: {sweep[-1]} (LLM {target:.2f})")
-    good = [row["tau"] for row in sweep if row["accuracy"] >= target - MARGIN]
-    return (max(good) if good else TAUS[0]), sweep
 
 
 @dataclass(slots=True)
@@ -179,15 +149,19 @@ def veto_gain(
 
 
 def main() -> None:
-    args = parsed(pair_parser(__doc__, "few problems"))
-    n_test, n_dev, n_veto = (48, 48, 6) if args.quick else (4000, 600, 80)
-    stitch = rstitch.load(**models_of(args.pair), tau=0.02, threads=1)
+    options = pair_parser(__doc__, "few problems")
+    options.add_argument("--tau", type=float, help="fixed on dev; the built-in pair's if absent")
+    args = parsed(options)
+    if args.pair and args.tau is None:
+        options.error("--pair needs --tau, as benchmarks.tau has fixed it")
+    n_test, n_dev, n_veto = (48, 48, 6) if args.quick else (4000, 600, 120)
+    stitch = rstitch.load(**models_of(args.pair), tau=args.tau)
+    tau = stitch.tau
     dev = spread(problems("dev"), n_dev)
     steps = step_ratio(stitch)
     say(f"step: {steps}")
     test = alone(stitch, spread(problems("test"), n_test))
     say(f"test: {test}")
-    tau, sweep = best_tau(stitch, dev)
     gate = answers(stitch, dev, make("entropy", tau=tau))
     p, q = rates(gate)
     random = answers(stitch, dev, make("random", p=p, q=q))
@@ -195,7 +169,7 @@ def main() -> None:
     share = [
         sum(a.usage.llm_tokens for a in g) / sum(a.usage.tokens for a in g) for g in (gate, random)
     ]
-    say(f"best tau {tau}; gate p {p:.4f} q {q:.4f}; shares {share}; random worse by {worse:.1f}")
+    say(f"tau {tau}; gate p {p:.4f} q {q:.4f}; shares {share}; random worse by {worse:.1f}")
     probe = spread(dev, n_veto)
     found = []
     for i, problem in enumerate(probe):
@@ -220,7 +194,6 @@ def main() -> None:
         "n": {"test": n_test, "dev": n_dev, "hindsight": n_veto},
         "steps": steps,
         "tau": tau,
-        "sweep": sweep,
         "gate": {"p": p, "q": q, "share": share[0], "random_share": share[1]},
         "random_points_worse": worse,
         "harmless": harmless,

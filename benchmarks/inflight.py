@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
 import rstitch
 from benchmarks.bare import passes_through
 from benchmarks.common import finish, parsed, parser, progress, say, show_bars

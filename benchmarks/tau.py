@@ -2,8 +2,9 @@
 
     python -m benchmarks.tau [--quick] [--save]
 
-The largest tau that is not inferior to the LLM alone on dev: the lower end of the paired one-sided
-95 % interval of the accuracy difference lies above -1 point. Fresh dev seeds make the set larger.
+The largest tau that is not inferior to the LLM alone on dev, with room for the noise of another
+test set: the lower end of the paired one-sided 95 % interval of the accuracy difference lies above
+-0.6 points, where test is asked for -1. Fresh dev seeds make the set larger.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from rstitch.pairs.recipe.problem import Problem
 from rstitch.pairs.recipe.splits import problems, spread
 from rstitch.policy import Policy, make
 
-TAUS = (0.005, 0.01, 0.02, 0.03, 0.05)
-BOUND = -1.0
-"""Points of accuracy that the lower end has to stay above."""
+TAUS = (0.01, 0.02, 0.03, 0.05)
+BOUND = -0.6
+"""Points of accuracy that the lower end has to stay above. Version 2 of the pair was held to -1,
+had -0.76 on dev and -1.36 on test."""
 MAX_TOKENS = 400
 
 
@@ -56,7 +58,7 @@ def row(tau: float, right: list[bool], alone: list[bool], given: list[Answer]) -
 
 def main() -> None:
     args = parsed(pair_parser(__doc__, "few problems, wide intervals"))
-    seeds, taus = ((0,), TAUS[::3]) if args.quick else ((0, 1), TAUS)
+    seeds, taus = ((0,), TAUS[::3]) if args.quick else ((0, 1, 2), TAUS)
     dev = [p for seed in seeds for p in problems("dev", seed=seed)]
     dev = spread(dev, 48) if args.quick else dev
     with rstitch.load(**models_of(args.pair), tau=TAUS[0], max_rows=64) as stitch:

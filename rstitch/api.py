@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, overload
 
@@ -17,13 +17,16 @@ from transformers import PreTrainedTokenizerFast
 
 from rstitch import prompts, units
 from rstitch.config import EngineConfig
+from rstitch.costs import LinearCosts, ObservedCosts
 from rstitch.defaults import Defaults, from_generation
 from rstitch.engine import vocabulary
 from rstitch.engine.engine import InProcessEngine
 from rstitch.engine.loader import LoadedModel
 from rstitch.engine.marks import Marks
+from rstitch.engine.measure import ROWS, measure
 from rstitch.engine.request import Request, sample_ids
 from rstitch.errors import BadRequest
+from rstitch.interrupt import held_interrupt
 from rstitch.pairs import PAPER_TAU, Preset, SidePreset, models, preset
 from rstitch.pairs.check import before_loading, read_pair, suffixes_of
 from rstitch.policy import Policy, make
@@ -32,7 +35,7 @@ from rstitch.prompts import Prompt
 from rstitch.stream import Answer, Piece, Stream
 from rstitch.text import Tokenizer
 from rstitch.trace import Trace
-from rstitch.types import Event, Sampling, Side, sample_seed
+from rstitch.types import Event, Sampling, Side, Token, sample_seed
 
 __all__ = ["Answer", "Piece", "Stitch", "Stream", "choose", "load"]
 
@@ -79,12 +82,12 @@ class Stitch:
 
     def close(self) -> None:
         """Cancel what is in flight. Streams keep what they have, and end."""
-        with self._pumping:
+        with held_interrupt(), self._pumping:
             for name in list(self._inboxes):
                 self.engine.cancel(name)
             while not self.engine.idle:
                 self._pump()
-        self.engine.close()
+            self.engine.close()
 
     @overload
     def generate(self, prompt: Prompt, *, n: None = None, **options: Any) -> Answer: ...
@@ -144,6 +147,8 @@ class Stitch:
         max_tokens: int = 512,
         stop: str | Sequence[str] = (),
         raw: bool = False,
+        stop_token_ids: Iterable[int] = (),
+        ignore_eos: bool = False,
         top_logprobs: int = 0,
         meta: dict[str, Any] | None = None,
     ) -> list[Stream]:
@@ -152,7 +157,8 @@ class Stitch:
         tau: entropy threshold (or "0.24nats"), the pair's own by default; or a policy, by object,
         by the name of one without required parameters, or as path.py:Class, whose code is then run.
         sampling: the pair's own by default. raw: the prompt is plain text, no chat template and no
-        suffix. meta goes into the trace. Raises BadRequest for what can never be served.
+        suffix. stop_token_ids end the answer beside the models' own end of text, which ignore_eos
+        ignores. meta goes into the trace. Raises BadRequest for what can never be served.
         """
         rule = self._policy(tau, policy)
         sampling = (sampling or self.defaults.sampling).seeded()
@@ -164,6 +170,8 @@ class Stitch:
             sampling=sampling,
             max_tokens=max_tokens,
             stop=_stops(stop),
+            stop_token_ids=frozenset(stop_token_ids),
+            ignore_eos=ignore_eos,
             top_logprobs=top_logprobs,
             n=n,
         )
@@ -198,6 +206,19 @@ class Stitch:
         found = units.normalised(tau, self.models[max(self.models)].runner.vocab_size)
         return found  # type: ignore[return-value]  # a text in no unit is for the policy to refuse
 
+    def measure(self) -> LinearCosts:
+        """Measure what a step costs on each side, with one row and with several: `costs` for
+        `save_profile`, whose file spares later loads the measuring. Nothing may be in flight.
+
+        Raises BadRequest where something is.
+        """
+        if not self.engine.idle:
+            raise BadRequest("answers are being written; measure before the first, or after all")
+        costs, rows = ObservedCosts(), self.engine.config.max_rows
+        nobody: dict[Side, list[int]] = {side: [] for side in self.engine.runners}
+        measure(self.engine.runners, nobody, costs, rows, self.engine.clock)
+        return costs.line(min(rows, ROWS))
+
     # -- for Stream -----------------------------------------------------------------------------
 
     def _policy(self, tau: float | str | None, policy: Policy | str | None) -> Policy:
@@ -209,19 +230,24 @@ class Stitch:
         return load_policy(policy) if isinstance(policy, str) else policy
 
     def _open(self, request: Request) -> list[str]:
-        with self._pumping:
+        with held_interrupt(), self._pumping:
             names = sample_ids(self.engine.submit(request), request.n)
             self._inboxes.update((name, deque()) for name in names)
             return names
 
     def _next(self, name: str) -> Event:
-        """The next event of that request, running the engine as needed."""
+        """The next event of that request, running the engine as needed; its last one only once."""
         inbox = self._inboxes[name]
         while not inbox:
-            with self._pumping:
+            with held_interrupt(), self._pumping:
                 if not inbox:
+                    if self.engine.idle:
+                        raise RuntimeError(f"the engine knows nothing of {name}, which has no end")
                     self._pump()
-        return inbox.popleft()
+        event = inbox.popleft()
+        if not isinstance(event, Token):
+            self._inboxes.pop(name, None)
+        return event
 
     def _abandon(self, name: str) -> None:
         """A stream that nobody can read any more: the next step cancels it."""
@@ -230,8 +256,9 @@ class Stitch:
 
     def _pump(self) -> None:
         for event in self.engine.step():
-            if event.request in self._inboxes:
-                self._inboxes[event.request].append(event)
+            inbox = self._inboxes.get(event.request)  # an abandoned one has none
+            if inbox is not None:
+                inbox.append(event)
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,11 +56,15 @@ def load_profile(path: str | Path) -> LinearCosts:
     return LinearCosts((base[0], base[1]), (per_row[0], per_row[1]))
 
 
-def save_profile(path: str | Path, costs: LinearCosts) -> None:
+def save_profile(path: str | Path, costs: LinearCosts, **about: Any) -> None:
+    """Write what `load_profile` reads, with `about` beside it. Raises BadRequest if it cannot."""
     sides = {
         side.label: {"base": costs.base[side], "per_row": costs.per_row[side]} for side in Side
     }
-    Path(path).write_text(json.dumps(sides, indent=1) + "\n", encoding="utf-8")
+    try:
+        Path(path).write_text(json.dumps({**sides, **about}, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise BadRequest(f"profile {path} cannot be written: {error.strerror}") from error
 
 
 def _seconds(path: str | Path, found: Any, side: Side, key: str) -> float:
@@ -105,6 +109,13 @@ class ObservedCosts:
         for side in Side:
             for count in (1, max(rows, 2)) * (weight // 2):
                 self.observe(side, count, costs.seconds(side, count))
+
+    def line(self, rows: int) -> LinearCosts:
+        """The line itself, through what steps of one row and of `rows` take."""
+        ends = [(self.seconds(side, 1), self.seconds(side, max(rows, 2))) for side in Side]
+        slopes = [(many - one) / (max(rows, 2) - 1) for one, many in ends]
+        base = [max(one - slope, 1e-9) for (one, _), slope in zip(ends, slopes, strict=True)]
+        return LinearCosts((base[0], base[1]), (slopes[0], slopes[1]))
 
     def seconds(self, side: Side, rows: int) -> float:
         """0 where the side has never run."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -56,24 +57,37 @@ class Stream(Iterator[Piece]):
         self._name = trace.id
         weakref.finalize(self, stitch._abandon, self._name).atexit = False
         self._finished: Finished | None = None
+        self._error: Exception | None = None
         self._open = True
+        self._reading = threading.Lock()
         self.trace = trace
 
     def __next__(self) -> Piece:
-        if not self._open:
-            raise StopIteration
-        event = self._stitch._next(self._name)
-        if isinstance(event, Token):
-            self.trace.proposals.append(event.proposal)
-            self.trace.texts.append(event.text)
-            return Piece(event.text, event.proposal)
-        self._leave()
-        if isinstance(event, Failed):
-            raise event.error
-        self._take_end(event)
-        if event.text:
-            return Piece(event.text, None)
+        was_open, piece = self._advance()
+        if piece is not None:
+            return piece
+        if was_open and self._error is not None:
+            raise self._error
         raise StopIteration
+
+    def _advance(self) -> tuple[bool, Piece | None]:
+        """Take the next event, one thread at a time. Whether there was one to take, and what it
+        brought; None at the end."""
+        with self._reading:
+            if not self._open:
+                return False, None
+            event = self._stitch._next(self._name)
+            if isinstance(event, Token):
+                self.trace.proposals.append(event.proposal)
+                self.trace.texts.append(event.text)
+                return True, Piece(event.text, event.proposal)
+            self._open = False
+            if isinstance(event, Failed):
+                self._error = event.error
+                self.trace.forwards.extend(event.forwards)
+                return True, None
+            self._take_end(event)
+            return True, Piece(event.text, None) if event.text else None
 
     @property
     def starts_thinking(self) -> bool:
@@ -87,6 +101,8 @@ class Stream(Iterator[Piece]):
         """Run to the end and return the whole answer."""
         for _ in self:
             pass
+        if self._error is not None:
+            raise self._error
         if self._finished is None:
             raise BadRequest("the stream was closed before its end; there is no whole answer")
         text = "".join(self.trace.texts)
@@ -94,16 +110,14 @@ class Stream(Iterator[Piece]):
         return Answer(text, self.starts_thinking, end.reason, end.usage, self.trace)
 
     def close(self) -> None:
-        """Cancel the answer if it is not finished; its trace so far stays, with its end."""
-        if not self._open:
-            return
-        self._stitch.engine.cancel(self._name)
-        for _ in self:  # the pass in progress may still bring a token, then the end
-            pass
+        """Cancel the answer if it is not finished; its trace so far stays, with its end.
 
-    def _leave(self) -> None:
-        self._open = False
-        self._stitch._inboxes.pop(self._name, None)
+        From any thread. An error that ends the answer meanwhile is not raised here; `result` does.
+        """
+        if self._open:
+            self._stitch.engine.cancel(self._name)
+        while self._open:  # the pass in progress may still bring a token, then the end
+            self._advance()
 
     def _take_end(self, event: Finished) -> None:
         self._finished = event

@@ -219,6 +219,8 @@ class Failed:
 
     request: str
     error: Exception
+    forwards: tuple[Forward, ...] = ()
+    """Every forward pass that had a part in it until then."""
 
 
 Event = Token | Finished | Failed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import signal
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -344,9 +345,98 @@ def test_an_error_inside_a_pass_reaches_the_reader_and_nothing_stays(
     with pytest.raises(RuntimeError, match="out of memory"):
         list(stream)
     stream.close()
-    assert len(stream.trace.proposals) == 1 and not stream.trace.end
-    with pytest.raises(BadRequest, match="there is no whole answer"):
+    assert len(stream.trace.proposals) == len(stream.trace.forwards) == 1 and not stream.trace.end
+    with pytest.raises(RuntimeError, match="out of memory"):
         stream.result()
+
+
+def test_closing_does_not_raise_what_ends_the_answer(
+    stitch: Stitch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who closes several streams closes them all; the error is told by those who ask for it."""
+    streams = [stitch.stream(QUESTION, max_tokens=20) for _ in range(2)]
+    next(streams[0])
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("out of memory")
+
+    for model in stitch.models.values():
+        monkeypatch.setattr(model.runner, "extend", broken)
+    with pytest.raises(RuntimeError):
+        list(streams[0])
+    for stream in streams:
+        stream.close()
+    with pytest.raises(RuntimeError, match="out of memory"):
+        streams[1].result()
+
+
+def test_closing_from_another_thread_ends_the_reader(stitch: Stitch) -> None:
+    """Twenty rounds: who of the two takes the end is a matter of chance."""
+    for _ in range(20):
+        stream = stitch.stream(QUESTION, policy="llm", max_tokens=60)
+        next(stream)
+        reader = threading.Thread(target=lambda s=stream: list(s), daemon=True)
+        closer = threading.Thread(target=stream.close, daemon=True)
+        for thread in (reader, closer):
+            thread.start()
+        for thread in (reader, closer):
+            thread.join(20)
+            assert not thread.is_alive(), "it waits for an end that another thread has taken"
+        assert stream.trace.end["reason"] in ("cancelled", "length")
+
+
+@pytest.mark.parametrize("place", ["_commit", "_end", "_release", "_take_inbox"])
+def test_ctrl_c_in_the_middle_of_a_step_loses_nothing(
+    stitch: Stitch, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """It arrives when the step is whole: the trace has all tokens, and closing brings the end."""
+    want = stitch.generate(QUESTION, max_tokens=12)
+    stream, calls = stitch.stream(QUESTION, max_tokens=12), []
+    real = getattr(stitch.engine, place)
+
+    def interrupted(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == (4 if place in ("_commit", "_take_inbox") else 1):
+            signal.raise_signal(signal.SIGINT)
+        return real(*args)
+
+    monkeypatch.setattr(stitch.engine, place, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(stream)
+    stream.close()
+    kept = [p.token for p in stream.trace.proposals if p.keep]
+    assert kept == [p.token for p in want.trace.proposals if p.keep][: len(kept)]
+    end = stream.trace.end["usage"]
+    assert end["slm_tokens"] + end["llm_tokens"] == len(kept)
+    assert stitch.generate(QUESTION, max_tokens=12).text == want.text
+
+
+def test_costs_are_measured_before_or_after_answers(stitch: Stitch) -> None:
+    costs = stitch.measure()
+    assert min(costs.base) > 0 and min(costs.per_row) >= 0
+    stream = stitch.stream(QUESTION, max_tokens=4)
+    with pytest.raises(BadRequest, match="answers are being written; measure before the first"):
+        stitch.measure()
+    stream.close()
+
+
+def test_an_end_that_never_came_is_told(stitch: Stitch) -> None:
+    """Our own fault, should it happen: an error, no endless loop."""
+    stream = stitch.stream(QUESTION, max_tokens=4)
+    while not stitch.engine.idle:
+        stitch.engine.step()  # somebody else takes the events
+    with pytest.raises(RuntimeError, match="which has no end"):
+        list(stream)
+    stitch._inboxes.clear()
+
+
+def test_stop_token_ids_and_ignoring_the_end_of_text(stitch: Stitch) -> None:
+    free = stitch.generate(QUESTION, max_tokens=30)
+    tokens = [p.token for p in free.trace.proposals if p.keep]
+    at = next(i for i in range(3, 30) if tokens[i] not in tokens[:i])
+    cut = stitch.generate(QUESTION, max_tokens=30, stop_token_ids=[tokens[at]])
+    assert cut.reason == "stop" and cut.usage.tokens == at + 1
+    assert stitch.generate(QUESTION, max_tokens=30, ignore_eos=True).usage.tokens == 30
 
 
 # -- refused by name ------------------------------------------------------------------------------

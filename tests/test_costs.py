@@ -368,3 +368,16 @@ def test_the_table_answers_within_range_at_the_extremes(p: float, q: float) -> N
         figure = throughput(n, threshold, p, q, cost)
         assert 1 <= threshold <= n
         assert 0 < figure <= n / cost(Side.SLM, n) * (1 + 1e-6), (threshold, figure)
+
+
+def test_the_line_of_what_was_observed_gives_the_same_seconds() -> None:
+    observed, known = ObservedCosts(), LinearCosts((0.002, 0.010), (0.0001, 0.0005))
+    observed.expect(known, 16)
+    line = observed.line(16)
+    for side in Side:
+        for rows in (1, 4, 16, 40):
+            assert line.seconds(side, rows) == pytest.approx(known.seconds(side, rows), rel=1e-6)
+    flat = ObservedCosts()
+    for side in Side:
+        flat.observe(side, 1, 0.5)
+    assert flat.line(16) == LinearCosts((0.5, 0.5), (0.0, 0.0))

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from rstitch import __version__
-from rstitch.cli import check, convert, demo, explain, generate, pairs
+from rstitch.cli import check, convert, demo, explain, generate, pairs, profile
 from rstitch.errors import RStitchError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.command("demo")(demo.demo)
 app.command("generate")(generate.generate)
 app.command("check")(check.check)
 app.command("pairs")(pairs.pairs)
+app.command("profile")(profile.profile)
 app.command("explain")(explain.explain)
 app.command("convert")(convert.convert)
 

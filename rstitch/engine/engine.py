@@ -130,13 +130,16 @@ class InProcessEngine:
 
         self._wake = wake
         try:
-            while not self._closed:
-                ready.clear()
-                self._undelivered.extend(await asyncio.to_thread(self.step))
+            while True:
                 while self._undelivered:
                     yield self._undelivered.popleft()
+                if self._closed:
+                    return
+                ready.clear()
                 if self.idle:
                     await ready.wait()
+                else:  # in its thread it is not cut short where the reader is cancelled
+                    await asyncio.to_thread(self._step)
         finally:
             if self._wake is wake:
                 self._wake = None
@@ -154,7 +157,7 @@ class InProcessEngine:
         with self._stepping:
             self._take_inbox()
             for sequence in [*self.scheduler.active.values(), *self.scheduler.queue]:
-                self._end(sequence, "cancelled")
+                self._undelivered += self._ended(sequence, "cancelled")
         self._closed = True
         if self._wake:
             self._wake()
@@ -168,22 +171,32 @@ class InProcessEngine:
 
     def step(self) -> list[Event]:
         """One forward pass of one side over its rows; what came of it. Empty when idle."""
+        self._step()
+        events: list[Event] = []
+        while self._undelivered:
+            events.append(self._undelivered.popleft())
+        return events
+
+    def _step(self) -> None:
+        """A step whose events wait in `_undelivered`, where nobody's end can lose them."""
         with self._stepping:
-            events, scheduler = self._take_inbox(), self.scheduler
+            self._take_inbox()
+            scheduler = self.scheduler
             scheduler.admit(lambda one: self.rows.admits(one, list(scheduler.active.values())))
             if self._measure:
                 self._measure_costs()
             picked = scheduler.pick()
             if picked is None:
-                return events
+                return
             for side in (picked[0], picked[0].other):
                 try:
                     rows, fed, cached = self._feed(side)
                 except Exception as error:  # a row cannot be made: who asked ends, not the engine
-                    asked = [row for row in scheduler.active.values() if row.side is side]
-                    return events + [e for row in asked for e in self._failed(row, error)]
+                    self._fail([r for r in scheduler.active.values() if r.side is side], error)
+                    return
                 if fed:
-                    return events + self._run(side, rows, fed, cached)
+                    self._run(side, rows, fed, cached)
+                    return
             raise AssertionError("no row can go on, not even the oldest request's")
 
     def _measure_costs(self) -> None:
@@ -195,14 +208,13 @@ class InProcessEngine:
         held = {side: self.rows.lengths(side, active) for side in self.runners}
         measure(self.runners, held, self.scheduler.costs, self.config.max_rows, self.clock)
 
-    def _run(
-        self, side: Side, rows: list[Sequence], fed: list[Extend], cached: list[int]
-    ) -> list[Event]:
+    def _run(self, side: Side, rows: list[Sequence], fed: list[Extend], cached: list[int]) -> None:
         started = self.clock()
         try:
             asked, proposals = self._read(side, rows, fed)
         except Exception as error:  # one bad pass must not leave its rows behind
-            return [event for row in rows for event in self._failed(row, error)]
+            self._fail(rows, error)
+            return
         now = self.clock()
         total = sum(len(item.tokens) for item in fed)
         for row, item, before in zip(rows, fed, cached, strict=True):
@@ -212,13 +224,13 @@ class InProcessEngine:
         left = sum(p.next_side != side for p in proposals)
         if asked and total <= PREFILL * len(rows):
             self.scheduler.observe(side, asked, now - started, left)
-        events: list[Event] = []
         for row, proposal in zip(asked, proposals, strict=True):
             try:
-                events += self._commit(row, proposal)
+                if row.broken:
+                    raise row.broken
+                self._undelivered += self._commit(row, proposal)
             except Exception as error:  # a text that cannot be decoded is this row's own affair
-                events += self._failed(row, error)
-        return events
+                self._fail([row], error)
 
     def _read(
         self, side: Side, rows: list[Sequence], fed: list[Extend]
@@ -348,8 +360,7 @@ class InProcessEngine:
         if self._wake:
             self._wake()
 
-    def _take_inbox(self) -> list[Event]:
-        events: list[Event] = []
+    def _take_inbox(self) -> None:
         while self._inbox:
             message = self._inbox.popleft()
             if isinstance(message, Sequence):
@@ -358,22 +369,22 @@ class InProcessEngine:
             known = [*self.scheduler.active.values(), *self.scheduler.queue]
             for sequence in known:
                 if message in (sequence.id, sequence.id.partition(".")[0]):
-                    events += self._ended(sequence, "cancelled")
-        return events
+                    self._undelivered += self._ended(sequence, "cancelled")
 
     def _release(self, row: Sequence) -> None:
-        self.scheduler.remove(row)
         self.rows.release(row)
+        self.scheduler.remove(row)
 
     def _ended(self, row: Sequence, reason: FinishReason) -> list[Event]:
         """What nobody asked the LLM about stays in the answer, then the end."""
         waiting = row.span.release() if row.span else []
         return [*waiting, self._end(row, reason)]
 
-    def _failed(self, row: Sequence, error: Exception) -> list[Event]:
-        waiting = row.span.release() if row.span else []
-        self._release(row)
-        return [*waiting, Failed(row.id, error)]
+    def _fail(self, rows: list[Sequence], error: Exception) -> None:
+        for row in rows:
+            waiting = row.span.release() if row.span else []
+            self._release(row)
+            self._undelivered += [*waiting, Failed(row.id, error, tuple(row.forwards))]
 
     def _end(self, row: Sequence, reason: FinishReason) -> Finished:
         self._release(row)

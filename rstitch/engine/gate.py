@@ -19,6 +19,8 @@ from rstitch.engine.signals import Counters
 from rstitch.policy.base import Decision, Policy, Signals
 from rstitch.types import Proposal, Side
 
+SIDES = tuple(Side)
+
 
 @torch.inference_mode()
 def read(
@@ -71,6 +73,9 @@ def _proposal(
     top: tuple[tuple[int, float], ...],
 ) -> Proposal:
     token, logprob, next_side, keep, entropy, *readable = values
+    if next_side not in SIDES:
+        row.blame("decide()", ValueError(f"next_side is {next_side:g}; it must be 0 or 1"))
+        next_side = side
     policy, span = row.request.policy, row.span if side is Side.LLM else None
     named = dict(zip(names, readable, strict=True)) if policy.reads else {}
     return Proposal(
@@ -129,13 +134,29 @@ def _decide(found: Signals, rows: Many[Sequence]) -> Decision:
 
 
 def _ask(kind: type[Policy], signals: Signals, rows: Many[Sequence]) -> Decision:
-    """One kind of policy about its own rows; their memories move on."""
+    """One kind of policy about its own rows; their memories move on. Where it fails, they do."""
     state = rows[0].state if len(rows) == 1 else torch.cat([row.state for row in rows])
-    decision = kind.decide(signals, state)
+    try:
+        decision = kind.decide(signals, state)
+        _check(decision, state)
+    except Exception as error:
+        for row in rows:
+            row.blame("decide()", error)
+        return Decision(signals.side, torch.ones_like(signals.side).bool(), state)
     if decision.state is not state:
         for row, new in zip(rows, decision.state.split(1), strict=True):
             row.state = new
     return decision
+
+
+def _check(decision: Decision, state: Tensor) -> None:
+    """Raise ValueError for a decision of another shape than there are rows."""
+    rows = len(state)
+    wanted = {"next_side": (rows,), "keep": (rows,), "state": (rows, state.shape[1])}
+    for name, shape in wanted.items():
+        found = tuple(getattr(decision, name).shape)
+        if found != shape:
+            raise ValueError(f"{name} has the shape {found}; it must be {shape}")
 
 
 def _top_logprobs(logp: Tensor, rows: Many[Sequence]) -> list[tuple[tuple[int, float], ...]]:

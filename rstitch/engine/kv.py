@@ -164,7 +164,7 @@ class KVSlabs:
                 keys = self._grown(self.layers[index][0], moves)
                 self.layers[index] = keys, self.layers[index][1]
                 self.layers[index] = keys, self._grown(self.layers[index][1], moves)
-        except Exception:
+        except BaseException:  # Ctrl-C included
             self._give_up(before, moves)
             raise
         self.length = {moves.get(slot, slot): n for slot, n in self.length.items()}

@@ -125,7 +125,8 @@ class Rows:
             others = [one for one in self._groups if one is not group and one.rows]
             self._groups = [*others, group] if group.rows else others
         else:
-            for side, row in sequence.rows.items():
+            while sequence.rows:
+                side, row = sequence.rows.popitem()
                 self.runners[side].free(row)
         sequence.rows.clear()
 

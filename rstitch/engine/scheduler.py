@@ -64,13 +64,13 @@ class Scheduler:
         return side, rows[side]
 
     def _choose(self, rows: dict[Side, list[Sequence]]) -> Side:
-        if self.eager:
-            return Side.LLM
         oldest = {side: min(s.ready_since for s in rows[side]) for side in Side}
         patience = self.max_wait * self.costs.seconds(Side.LLM, len(rows[Side.LLM]))
         first = min(Side, key=lambda side: oldest[side])
         if self.clock() - oldest[first] > patience:
             return first
+        if self.eager:
+            return Side.LLM
         waiting, writing = (sum(map(_counts, rows[side])) for side in (Side.LLM, Side.SLM))
         enough = waiting and waiting >= self._threshold(waiting + writing)
         return Side.LLM if enough else Side.SLM

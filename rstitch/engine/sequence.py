@@ -55,6 +55,8 @@ class Sequence:
     """Tokens looked at by `Marks.thinking`, and whether a thought was open after them."""
     discarded: set[Side] = field(default_factory=set)
     """Sides whose proposal for the next position was discarded."""
+    broken: BadPolicy | None = None
+    """What its policy did wrong in this step: it alone ends, not those it shares the pass with."""
 
     @property
     def pinned(self) -> bool:
@@ -89,6 +91,15 @@ class Sequence:
         self.counts["discards"] += not proposal.keep
         self.counts["handoffs"] += proposal.next_side != proposal.side
         self.side = proposal.next_side
+
+    def blame(self, call: str, error: Exception) -> None:
+        """Its policy's code has raised this."""
+        if isinstance(error, BadPolicy):
+            self.broken = error
+            return
+        told = f"{call} raised {type(error).__name__}: {error}"
+        self.broken = BadPolicy(f"policy {self.request.policy.name!r}: {told}")
+        self.broken.__cause__ = error
 
     def _discard(self, proposal: Proposal) -> None:
         """Raises BadPolicy for a discard from which the answer might never go on."""

@@ -104,5 +104,9 @@ def _scores(hidden: Tensor, signals: Signals, rows: Many[Sequence]) -> Tensor:
     for policy, mine in members.items():
         at = torch.tensor(mine, device=hidden.device)
         reads = [name for name in policy.reads if name != "score"]
-        scores[at] = policy.score(hidden[at], signals.only(reads, policy.top, at)).float()
+        try:
+            scores[at] = policy.score(hidden[at], signals.only(reads, policy.top, at)).float()
+        except Exception as error:
+            for i in mine:
+                rows[i].blame("score()", error)
     return scores

@@ -102,18 +102,27 @@ def score(
             row.span.scores += islice(scores, len(tokens))
 
 
-def judge(row: Sequence, runners: Mapping[Side, Runner]) -> None:
-    """Ask the policy about a span that is scored to its end, and cut what it takes back."""
-    span = row.span
-    if span is None or span.judged:
-        return
-    span.judged = True
+def _confirmed(row: Sequence, span: Span) -> int:
     stay = row.request.policy.confirm(tuple(span.scores)) if span.scores else 0
     if not 0 <= stay <= len(span.scores):
         raise BadPolicy(
             f"policy {row.request.policy.name!r}: confirm() says that {stay} of "
             f"{len(span.scores)} tokens stay"
         )
+    return stay
+
+
+def judge(row: Sequence, runners: Mapping[Side, Runner]) -> None:
+    """Ask the policy about a span that is scored to its end, and cut what it takes back."""
+    span = row.span
+    if span is None or span.judged:
+        return
+    span.judged = True
+    try:
+        stay = _confirmed(row, span)
+    except Exception as error:
+        row.blame("confirm()", error)
+        return
     span.back = len(span.scores) - stay
     if not span.back:
         return

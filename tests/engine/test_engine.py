@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -545,6 +546,12 @@ def test_close_cancels_everything() -> None:
     assert two.scheduler.active and two.scheduler.queue
     two.close()
     assert_clean(two)
+    ends = two.step()
+    assert (
+        [e.reason for e in ends if isinstance(e, Finished)]
+        == ["cancelled"] * 5
+        == [getattr(e, "reason", None) for e in ends]
+    )
     assert two.idle and two.step() == []
     two.close()
 
@@ -674,6 +681,50 @@ def test_an_engine_outlives_the_event_loop_of_its_events() -> None:
     assert run(two, [ask()])[0].tokens == [9, EOS]
     two.cancel("r0")
     two.close()
+
+
+def test_a_reader_cancelled_while_it_waits_loses_nothing() -> None:
+    """As a server does with time-outs: the step goes on in its thread, and its events wait."""
+    two = scripted(says(*[sure(9)] * 10, sure(EOS)), says())
+    step = two._step
+
+    def slow() -> None:
+        time.sleep(0.01)
+        step()
+
+    two._step = slow  # type: ignore[method-assign]
+    seen: list[Any] = []
+
+    async def main() -> None:
+        name, cancelled = two.submit(ask()), 0
+        while not any(isinstance(event, Finished) for event in seen):
+            async with aclosing(two.events()) as stream:
+                try:
+                    while True:
+                        seen.append(await asyncio.wait_for(anext(stream), 0.004))
+                except TimeoutError:
+                    cancelled += 1
+        assert cancelled > 5
+        (answer,) = collect(seen, [name])
+        assert answer.tokens == [9] * 10 + [EOS]
+
+    within(main(), seconds=20)
+    assert_clean(two)
+
+
+def test_the_last_reader_hears_of_what_closing_ended() -> None:
+    two = scripted(says(*[sure(9)] * 50), says())
+    seen: list[Any] = []
+
+    async def main() -> None:
+        two.submit(ask())
+        async for event in two.events():
+            seen.append(event)
+            if len(seen) == 3:
+                two.close()
+
+    within(main(), seconds=5)
+    assert isinstance(seen[-1], Finished) and seen[-1].reason == "cancelled"
 
 
 def test_abandoned_events_can_be_taken_up_again() -> None:

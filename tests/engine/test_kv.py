@@ -224,26 +224,35 @@ def test_a_fork_goes_its_own_way() -> None:
     assert (read(memory, one), read(memory, two)) == ([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 9.0])
 
 
-def fail_at(memory: KVSlabs, call: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Growing the `call`-th slab from now on runs out of memory, once."""
+def fail_at(
+    memory: KVSlabs,
+    call: int,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[BaseException] = RuntimeError,
+) -> None:
+    """Growing the `call`-th slab from now on runs out of memory, once, or is interrupted."""
     grown, calls = KVSlabs._grown, itertools.count()
 
     def scarce(self: KVSlabs, old: torch.Tensor, moves: dict[int, int]) -> torch.Tensor:
         if next(calls) == call:
-            raise RuntimeError("out of memory")
+            raise error("out of memory")
         return grown(self, old, moves)
 
     monkeypatch.setattr(KVSlabs, "_grown", scarce)
 
 
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 @pytest.mark.parametrize("call", range(2 * LAYERS))
-def test_growth_that_fails_can_be_tried_again(call: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An allocation that fails half-way must not leave slabs of different sizes behind."""
+def test_growth_that_fails_can_be_tried_again(
+    call: int, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An allocation that fails half-way must not leave slabs of different sizes behind. Nor may
+    Ctrl-C, which is no Exception; it once left slots counted that no slab had."""
     memory = slabs()
     slot = memory.open()
     write(memory, slot, [1.0, 2.0])
-    fail_at(memory, call, monkeypatch)
-    with pytest.raises(RuntimeError, match="out of memory"):
+    fail_at(memory, call, monkeypatch, error)
+    with pytest.raises(error, match="out of memory"):
         memory.reserve(3)
     memory.check_integrity()
     assert read(memory, slot) == [1.0, 2.0]
