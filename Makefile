@@ -7,14 +7,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
+LLAMACPP := $(VENV)/.llamacpp
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint check format bench wheel-test
+.PHONY: help install llamacpp demo test lint check format bench wheel-test
 
 help:  ## This list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 install: $(INSTALLED)  ## Make .venv with everything in it
+
+# Without the parts that nothing here uses the build takes 8 minutes of one core.
+llamacpp: $(LLAMACPP)  ## Add llama.cpp to .venv (builds it), so that its tests run too
 
 demo: $(INSTALLED)  ## Watch the built-in pair answer held-out problems
 	$(BIN)/rstitch demo
@@ -45,4 +49,9 @@ $(INSTALLED): pyproject.toml constraints-dev.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet $(TORCH)
 	$(PIP) install --quiet -c constraints-dev.txt -e ".[dev]"
+	@touch $@
+
+$(LLAMACPP): $(INSTALLED)
+	CMAKE_ARGS="-DLLAVA_BUILD=OFF $$CMAKE_ARGS" $(PIP) install --quiet -c constraints-dev.txt \
+		-e ".[dev,llamacpp]"
 	@touch $@

@@ -61,6 +61,8 @@ def _one(one: Preset) -> None:
         lines["note"] = one.note
     for label, side in (("SLM", one.slm), ("LLM", one.llm)):
         lines[label] = side.source
+        if side.gguf:
+            lines[f"{label} GGUF"] = side.gguf
         lines[f"{label} revision"] = side.revision or "not pinned"
         lines[f"{label} licence"] = side.licence or "not known here; see the model's page"
         if side.suffix:

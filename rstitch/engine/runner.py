@@ -50,7 +50,7 @@ class Runner(Protocol):
         Returns raw logits (rows, columns) after each row's last token, or (tokens, columns) after
         all that are wanted, row by row. Each row may occur once; no token list may be empty. If it
         raises, no row has cached more than before; out of memory, rows may have lost what they had
-        cached.
+        cached. The tensor may be the runner's own memory: it is good until its next pass.
         """
         ...
 

@@ -49,20 +49,27 @@ class _Timing:
 class Threads:
     """Chooses for one model; `choices` are the counts that it may have, from few to many."""
 
-    def __init__(self, most: int, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        most: int,
+        clock: Callable[[], float] = time.perf_counter,
+        apply: Callable[[int], None] | None = None,
+    ) -> None:
+        """`apply` gives a count to something other than torch, which then keeps it."""
         self.choices = [*_powers_below(most), most]
         self.clock = clock
+        self.apply = apply
+        self.kept = most
         self._sizes: dict[int, dict[int, _Timing]] = {}
 
     @contextmanager
     def chosen(self, tokens: int) -> Iterator[None]:
-        """While entered, torch has the count that suits a pass of so many tokens, and is timed."""
+        """While entered, the count is the one that suits a pass of so many tokens; it is timed."""
         timings = self._sizes.setdefault(
             tokens.bit_length(), {count: _Timing() for count in self.choices}
         )
-        count, before = self._pick(timings, tokens), torch.get_num_threads()
-        if count != before:
-            torch.set_num_threads(count)
+        count = self._pick(timings, tokens)
+        before = self._set(count)
         started = self.clock()
         try:
             yield
@@ -76,6 +83,18 @@ class Threads:
         timing = timings[count]
         timing.observe(seconds / tokens)
         timing.since, timing.spent = 0, 0.0
+
+    def _set(self, count: int) -> int:
+        """Returns the count to go back to afterwards: torch's own is everybody's."""
+        if self.apply is None:
+            before = torch.get_num_threads()
+            if count != before:
+                torch.set_num_threads(count)
+            return before
+        if count != self.kept:
+            self.apply(count)
+            self.kept = count
+        return count
 
     def _pick(self, timings: dict[int, _Timing], tokens: int) -> int:
         rare = min(self.choices, key=lambda count: timings[count].seen)

@@ -9,6 +9,7 @@ small that it is taken at once.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rstitch.llamacpp.context import PAGE, Context, Model, Settings
 
@@ -103,8 +104,10 @@ class Cells:
         self._context = larger
 
     def set_threads(self, threads: int) -> None:
-        """For the context that is there; later ones take those of the settings."""
-        self.context.set_threads(threads)
+        """For the context that is there and for those that follow it."""
+        self.settings = replace(self.settings, threads=threads)
+        if self._context:
+            self._context.set_threads(threads)
 
     def close(self) -> None:
         if self._context:

@@ -35,6 +35,8 @@ class Settings:
     kv_type: str
     flash_attention: str
     gpu_layers: int = 0
+    free: bool = False
+    """Nobody said how many threads: up to `threads`, what is fastest for each pass."""
 
 
 class Context:

@@ -122,8 +122,9 @@ def settings_of(header: Header, config: EngineConfig, side: Side) -> Settings:
     if flash == "auto" and kv_type == "f32":
         flash = "off"
     given = config.llm_threads if side is Side.LLM else config.slm_threads
-    threads = given or config.threads or torch.get_num_threads()
-    return Settings(threads, kv_type, flash, config.gpu_layers)
+    said = given or config.threads
+    threads = said or torch.get_num_threads()
+    return Settings(threads, kv_type, flash, config.gpu_layers, said is None and threads > 1)
 
 
 def check_machine(config: EngineConfig) -> None:

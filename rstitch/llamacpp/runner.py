@@ -6,10 +6,12 @@ Decode, catch-up and prefill alike are one `llama_decode` of a ragged batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from torch import Tensor
 
 from rstitch.engine.runner import Extend, Row, Wanted
+from rstitch.engine.threads import Threads
 from rstitch.llamacpp.batch import Batch
 from rstitch.llamacpp.cells import Cells
 from rstitch.llamacpp.context import Model, Settings
@@ -26,6 +28,8 @@ class LlamaRunner:
         self.max_length = max_length
         self.kv = Cells(model, max_rows, max_length, settings)
         self._batch = Batch(max_rows)
+        most = settings.threads
+        self._threads = Threads(most, apply=self.kv.set_threads) if settings.free else None
 
     def open(self) -> Row:
         return self.kv.open()
@@ -78,7 +82,8 @@ class LlamaRunner:
         for item, wanted in zip(batch, counts, strict=True):
             arrays.add(item.row, length[item.row], item.tokens, wanted)
         try:
-            kv.context.decode(arrays.struct)
+            with self._threads.chosen(total) if self._threads else nullcontext():
+                kv.context.decode(arrays.struct)
         except Exception:
             for item in batch:  # part of them may have been cached
                 kv.context.cut(item.row, length[item.row])
@@ -98,7 +103,8 @@ class LlamaRunner:
         self.kv.free(row)
 
     def set_threads(self, threads: int) -> None:
-        """CPU threads from the next pass on."""
+        """CPU threads of every pass from now on."""
+        self._threads = None
         self.kv.set_threads(threads)
 
     def close(self) -> None:

@@ -132,6 +132,6 @@ def _gguf(side: SidePreset) -> str:
 
         return str(cached(side.source))
     raise BadRequest(
-        f"engine is 'llamacpp', but {side.source} is no GGUF file; name one, or make it with "
-        f"`rstitch convert {side.source} {Path(side.source).name}{SUFFIX}`"
+        f"engine is 'llamacpp', but {side.source} is no GGUF file and none is known of it; name "
+        "one (a path, or repo:file), or make it from its directory with `rstitch convert`"
     )

@@ -98,7 +98,7 @@ def test_memory_is_bounded() -> None:
 def test_the_files_choose_the_engine() -> None:
     with pytest.raises(BadRequest, match="engine is 'torch', but .*slm-f32.gguf is for llama.cpp"):
         rstitch.load(**tiny.files().names, engine="torch")
-    with pytest.raises(BadRequest, match="is no GGUF file; name one, or make it with `rstitch"):
+    with pytest.raises(BadRequest, match="is no GGUF file and none is known of it; name one"):
         rstitch.load(
             slm=str(tiny_pair.pair().slm), llm=str(tiny_pair.pair().llm), engine="llamacpp"
         )

@@ -108,3 +108,11 @@ def test_a_pair_file_that_is_not_there() -> None:
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(BadRequest, match="unknown pair 'r1'; known: builtin, .*qwq-32b, r1-14b"):
         preset("r1")
+
+
+def test_gguf_files_of_named_pairs_are_files_of_the_hub() -> None:
+    known = [side.gguf for name in names() for side in (preset(name).slm, preset(name).llm)]
+    assert sum(bool(gguf) for gguf in known) >= 7
+    for gguf in filter(None, known):
+        repository, colon, file = gguf.partition(":")
+        assert colon and repository.count("/") == 1 and file.endswith(".gguf"), gguf
