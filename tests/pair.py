@@ -39,7 +39,7 @@ QUESTION = "How many apples are left?"
 
 @dataclass(frozen=True)
 class Pair:
-    """The two model directories."""
+    """The two model directories, or files."""
 
     slm: Path
     llm: Path
@@ -48,6 +48,11 @@ class Pair:
     def options(self) -> list[str]:
         """Options of the command line that choose this pair."""
         return ["--slm", str(self.slm), "--llm", str(self.llm)]
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Arguments of `rstitch.load` that choose it."""
+        return {"slm": str(self.slm), "llm": str(self.llm)}
 
     def copy(self, side: Side, to: Path) -> Path:
         """One model directory of one's own, to damage."""

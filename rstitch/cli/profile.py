@@ -21,6 +21,7 @@ def profile(
     threads: options.Threads = None,
     dtype: options.Dtype = options.DEFAULTS.dtype,
     device: options.Device = options.DEFAULTS.device,
+    engine: options.Engine = options.DEFAULTS.engine,
 ) -> None:
     """Measure a step of each model, with one row and with several, and save the line through it."""
     import torch
@@ -28,7 +29,9 @@ def profile(
     from rstitch import __version__
     from rstitch.costs import save_profile
 
-    with options.open_pair(pair, slm, llm, threads=threads, dtype=dtype, device=device) as stitch:
+    with options.open_pair(
+        pair, slm, llm, threads=threads, dtype=dtype, device=device, engine=engine
+    ) as stitch:
         costs = stitch.measure()
         models = {side.label: model.source for side, model in stitch.models.items()}
     save_profile(

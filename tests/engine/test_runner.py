@@ -11,72 +11,16 @@ from rstitch.engine.compiled import BUCKETS, CompiledStep
 from rstitch.engine.runner import Extend
 from rstitch.engine.torch_runner import TorchRunner
 from rstitch.types import Side
-from tests.models import ROWS, model, plain_logits, prompt, runner
+from tests.histories import LONGEST, ROWS, assert_rows, differ, play
+from tests.models import ROWS as COLUMNS
+from tests.models import model, plain_logits, prompt, runner
 from tests.same import TOLERANCE
-
-LONGEST = 256
-
-
-def differ(got: torch.Tensor, want: torch.Tensor) -> float:
-    assert got.shape == want.shape, (got.shape, want.shape)
-    return float((got - want).abs().max())
-
-
-def assert_rows(side: Side, one: TorchRunner, model_ids: dict[int, list[int]]) -> None:
-    """Every row has cached what it should, by feeding one more token to all at once."""
-    one.kv.check_integrity()
-    assert {row: one.cached(row) for row in model_ids} == {r: len(i) for r, i in model_ids.items()}
-    rows = [row for row, ids in model_ids.items() if len(ids) < LONGEST]
-    if rows:
-        got = one.extend([Extend(row, [50]) for row in rows])
-        for i, row in enumerate(rows):
-            off = differ(got[i], plain_logits(side, [*model_ids[row], 50])[-1])
-            assert off < TOLERANCE, f"row {row}: off by {off:.1e}"
-            one.truncate(row, len(model_ids[row]))
 
 
 @pytest.mark.parametrize("side", Side)
 @pytest.mark.parametrize("seed", range(4))
 def test_random_histories_equal_a_full_forward(side: Side, seed: int) -> None:
-    """Forty operations over up to six rows; logits of every fed token, or of the last ones."""
-    pick, one = random.Random(seed), runner(side, max_rows=6)
-    ids: dict[int, list[int]] = {}
-    for _ in range(40):
-        action = pick.choices(["extend", "truncate", "fork", "open", "free"], [5, 2, 1, 1, 0.5])[0]
-        if action == "extend" and ids:
-            chosen = pick.sample(sorted(ids), pick.randint(1, len(ids)))
-            longest = pick.choice([1, 1, 5, 16, 40])
-            fed = []
-            for row in chosen:
-                count = min(pick.randint(1, longest), LONGEST - len(ids[row]))
-                if count:
-                    fed.append(Extend(row, [pick.randrange(97) for _ in range(count)]))
-                    ids[row] = [*ids[row], *fed[-1].tokens]
-            if not fed:
-                continue
-            every = pick.random() < 0.5
-            got = one.extend(fed, logits="all" if every else "last")
-            want = [plain_logits(side, ids[item.row])[-len(item.tokens) :] for item in fed]
-            off = differ(got, torch.cat([w if every else w[-1:] for w in want]))
-            assert off < TOLERANCE, f"{action} {fed}: off by {off:.1e}"
-        elif action == "truncate" and ids:
-            row = pick.choice(sorted(ids))
-            del ids[row][pick.randint(0, len(ids[row])) :]
-            one.truncate(row, len(ids[row]))
-        elif action == "fork" and 0 < len(ids) < 6:
-            row = pick.choice(sorted(ids))
-            ids[one.fork(row)] = list(ids[row])
-        elif action == "free" and ids:
-            row = pick.choice(sorted(ids))
-            one.free(row)
-            del ids[row]
-        elif len(ids) < 6:
-            ids[one.open()] = []
-    assert_rows(side, one, ids)
-    for row in ids:
-        one.free(row)
-    one.kv.check_integrity()
-    assert one.kv.length == {}
+    play(side, runner(side, max_rows=ROWS), seed, 40)
 
 
 @pytest.mark.parametrize("cut", [1, 15, 16, 17, 99])
@@ -94,7 +38,7 @@ def test_a_rows_logits_do_not_depend_on_its_batch() -> None:
     one = runner(Side.SLM)
     rows = [one.open() for _ in prompts]
     got = one.extend([Extend(row, ids) for row, ids in zip(rows, prompts, strict=True)])
-    assert got.shape == (8, ROWS[Side.SLM])
+    assert got.shape == (8, COLUMNS[Side.SLM])
     for i, ids in enumerate(prompts):
         assert differ(got[i], plain_logits(Side.SLM, ids)[-1]) < TOLERANCE
 

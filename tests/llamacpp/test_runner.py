@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import replace
 
 import pytest
@@ -10,6 +9,7 @@ import torch
 
 from rstitch.engine.runner import Extend
 from rstitch.types import Side
+from tests.histories import ROWS, differ, play
 from tests.llamacpp import random_pair
 from tests.llamacpp.random_pair import LENGTH, runner
 from tests.models import model, plain_logits, prompt
@@ -18,53 +18,13 @@ from tests.same import TOLERANCE
 from rstitch.llamacpp import cells  # isort: skip  # after random_pair, which may skip
 
 
-def off(got: torch.Tensor, want: torch.Tensor) -> float:
-    assert got.shape == want.shape, (got.shape, want.shape)
-    return float((got - want).abs().max())
-
-
 @pytest.mark.parametrize("side", Side)
 @pytest.mark.parametrize("seed", range(4))
 def test_random_histories_equal_a_full_forward(side: Side, seed: int) -> None:
-    """Sixty operations over up to six rows, in memory that has to grow on the way."""
-    pick, one = random.Random(seed), runner(side, max_rows=6)
+    """In memory that has to grow on the way."""
+    one = runner(side, max_rows=ROWS)
     one.kv._start = cells.PAGE
-    ids: dict[int, list[int]] = {}
-    for _ in range(60):
-        action = pick.choices(["extend", "truncate", "fork", "open", "free"], [5, 2, 1, 1, 0.5])[0]
-        if action == "extend" and ids:
-            fed = []
-            for row in pick.sample(sorted(ids), pick.randint(1, len(ids))):
-                count = min(pick.randint(1, pick.choice([1, 5, 40, 90])), LENGTH - len(ids[row]))
-                if count:
-                    fed.append(Extend(row, [pick.randrange(97) for _ in range(count)]))
-                    ids[row] = [*ids[row], *fed[-1].tokens]
-            if not fed:
-                continue
-            counts = [pick.randint(1, len(item.tokens)) for item in fed]
-            got = one.extend(fed, counts)
-            want = [
-                plain_logits(side, ids[item.row])[-n:] for item, n in zip(fed, counts, strict=True)
-            ]
-            assert off(got, torch.cat(want)) < TOLERANCE, f"{action} {fed}"
-        elif action == "truncate" and ids:
-            row = pick.choice(sorted(ids))
-            del ids[row][pick.randint(0, len(ids[row])) :]
-            one.truncate(row, len(ids[row]))
-        elif action == "fork" and 0 < len(ids) < 6:
-            row = pick.choice(sorted(ids))
-            ids[one.fork(row)] = list(ids[row])
-        elif action == "free" and ids:
-            row = pick.choice(sorted(ids))
-            one.free(row)
-            del ids[row]
-        elif len(ids) < 6:
-            ids[one.open()] = []
-        one.kv.check_integrity()
-        assert {row: one.cached(row) for row in ids} == {r: len(i) for r, i in ids.items()}
-    for row in ids:
-        one.free(row)
-    one.kv.check_integrity()
+    play(side, one, seed, 60)
 
 
 @pytest.mark.parametrize("logits", ["last", "all"])
@@ -76,10 +36,10 @@ def test_hidden_states_are_what_the_head_reads(logits: str) -> None:
     states = [core(torch.tensor([ids])).last_hidden_state[0].detach() for ids in prompts]
     plain = [plain_logits(Side.LLM, ids) for ids in prompts]
     last = slice(-1, None) if logits == "last" else slice(None)
-    assert off(hidden, torch.cat([s[last] for s in states])) < TOLERANCE
-    assert off(out, torch.cat([p[last] for p in plain])) < TOLERANCE
+    assert differ(hidden, torch.cat([s[last] for s in states])) < TOLERANCE
+    assert differ(out, torch.cat([p[last] for p in plain])) < TOLERANCE
     after = one.extend([Extend(rows[0], [9])])  # and passes without them go on as before
-    assert off(after, plain_logits(Side.LLM, [*prompts[0], 9])[-1:]) < TOLERANCE
+    assert differ(after, plain_logits(Side.LLM, [*prompts[0], 9])[-1:]) < TOLERANCE
 
 
 def test_growing_keeps_every_row() -> None:
@@ -93,7 +53,7 @@ def test_growing_keeps_every_row() -> None:
     assert len(sizes) > 1, "the test says nothing where nothing grew"
     got = one.extend([Extend(row, [50]) for row in ids])
     want = torch.cat([plain_logits(Side.LLM, [*tokens, 50])[-1:] for tokens in ids.values()])
-    assert off(got, want) < TOLERANCE
+    assert differ(got, want) < TOLERANCE
 
 
 def test_a_bound_holds_while_growing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +101,7 @@ def test_a_row_holds_up_to_its_longest_and_no_more() -> None:
     ids, one = list(prompt(LENGTH)), runner(Side.LLM)
     row = one.open()
     got = one.extend([Extend(row, ids)])
-    assert off(got, plain_logits(Side.LLM, ids)[-1:]) < TOLERANCE
+    assert differ(got, plain_logits(Side.LLM, ids)[-1:]) < TOLERANCE
     with pytest.raises(RuntimeError, match="257 tokens exceed the 256"):
         one.extend([Extend(row, [5])])
     assert one.cached(row) == LENGTH
@@ -180,7 +140,7 @@ def test_a_pass_that_fails_changes_nothing(hidden: bool, monkeypatch: pytest.Mon
     assert {row: one.cached(row) for row in ids} == {r: len(i) for r, i in ids.items()}
     got = one.extend([Extend(row, [50]) for row in ids])
     want = torch.cat([plain_logits(Side.LLM, [*tokens, 50])[-1:] for tokens in ids.values()])
-    assert off(got, want) < TOLERANCE
+    assert differ(got, want) < TOLERANCE
 
 
 def test_rows_run_out() -> None:
@@ -211,7 +171,7 @@ def test_half_precision_memory_is_near() -> None:
         settings = replace(random_pair.EXACT, kv_type=kv_type, flash_attention=flash)
         one = runner(Side.LLM, settings=settings)
         got = one.extend([Extend(one.open(), ids)], "all")
-        assert TOLERANCE < off(got, want) < most * float(want.std())
+        assert TOLERANCE < differ(got, want) < most * float(want.std())
 
 
 def test_threads_are_settable() -> None:
@@ -219,4 +179,4 @@ def test_threads_are_settable() -> None:
     row = one.open()
     one.set_threads(2)
     got = one.extend([Extend(row, list(prompt(30)))])
-    assert off(got, plain_logits(Side.LLM, prompt(30))[-1:]) < TOLERANCE
+    assert differ(got, plain_logits(Side.LLM, prompt(30))[-1:]) < TOLERANCE

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -12,37 +11,21 @@ import pytest
 
 from rstitch.types import Side
 from tests.llamacpp.random_pair import directory
-from tests.pair import pair
+from tests.pair import Pair, pair
 
 from rstitch.llamacpp import convert  # isort: skip  # after random_pair, which may skip
 
 
-@dataclass(frozen=True)
-class Files:
-    """Both sides."""
-
-    slm: Path
-    llm: Path
-
-    @property
-    def options(self) -> list[str]:
-        return ["--slm", str(self.slm), "--llm", str(self.llm)]
-
-    @property
-    def names(self) -> dict[str, str]:
-        return {"slm": str(self.slm), "llm": str(self.llm)}
+@cache
+def files(kind: str = "f32") -> Pair:
+    return Pair(*(_written(side, kind, "") for side in Side))
 
 
 @cache
-def files(kind: str = "f32") -> Files:
-    return Files(*(_written(side, kind, "") for side in Side))
-
-
-@cache
-def foreign(kind: str = "f32") -> Files:
+def foreign(kind: str = "f32") -> Pair:
     """As others make them: no tokenizer.json inside, so that llama.cpp's own tokenizer reads."""
     with _without_json():
-        return Files(*(_written(side, kind, "-foreign") for side in Side))
+        return Pair(*(_written(side, kind, "-foreign") for side in Side))
 
 
 def _written(side: Side, kind: str, mark: str) -> Path:
