@@ -103,12 +103,20 @@ def _check(files: ModelFiles) -> str:
     rope = (getattr(settings, "rope_parameters", None) or {}).get("rope_type", "default")
     if rope != "default":
         raise BadModel(f"{source} has rope of type {rope!r}: {ELSEWHERE}")
-    if getattr(settings, "use_sliding_window", False):
+    kinds = getattr(settings, "layer_types", None)
+    if "sliding_attention" in (kinds or ()) or (not kinds and _window(settings)):
         raise BadModel(f"{source} has layers with a sliding window: {ELSEWHERE}")
+    if settings.hidden_act != "silu":
+        raise BadModel(f"{source} computes with {settings.hidden_act!r}: {ELSEWHERE}")
     core = getattr(files.tokenizer, "backend_tokenizer", None)
     if core is None or not files.vocabulary.merges or _is_unigram(files):
         raise BadModel(f"{source} has no byte-level BPE tokenizer: {ELSEWHERE}")
     return ARCHITECTURES[name]
+
+
+def _window(settings: Any) -> int | None:
+    window: int | None = getattr(settings, "sliding_window", None)
+    return window
 
 
 def _is_unigram(files: ModelFiles) -> bool:

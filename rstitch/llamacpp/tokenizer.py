@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from jinja2.exceptions import TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
+from transformers.utils import chat_template_utils
 
 from rstitch.errors import BadModel
 from rstitch.llamacpp.header import Header
@@ -132,17 +131,14 @@ class LlamaTokenizer:
         tokenize: bool = False,
         add_generation_prompt: bool = False,
     ) -> str:
-        """The text of the messages by the file's own template. Raises jinja2's TemplateError."""
+        """The text of the messages by the file's own template, as transformers renders it."""
         assert not tokenize and self.chat_template
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-        environment.globals["raise_exception"] = _refuse
-        return environment.from_string(self.chat_template).render(
-            messages=messages,
+        render: Any = chat_template_utils.render_jinja_template
+        texts, _ = render(
+            conversations=[list(messages)],
+            chat_template=self.chat_template,
             add_generation_prompt=add_generation_prompt,
             bos_token=self.bos_token or "",
             eos_token=self.eos_token or "",
         )
-
-
-def _refuse(message: str) -> None:
-    raise TemplateError(message)
+        return str(texts[0])

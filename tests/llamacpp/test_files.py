@@ -232,6 +232,22 @@ def test_a_context_that_is_too_small(tmp_path: Path) -> None:
         assert short.reason == "length" and short.usage.tokens == 19
 
 
+def test_a_template_that_refuses(tmp_path: Path) -> None:
+    """Rendered as transformers does it, tools of templates included."""
+    text = "{%- for m in messages -%}{{ m | tojson }}{%- break -%}{%- endfor -%}"
+    path = tmp_path / "a.gguf"
+    rewritten(tiny.foreign().slm, path, same, **{"tokenizer.chat_template": text})
+    messages = [{"role": "user", "content": "é"}]
+    found = loader.read_files(str(path)).tokenizer.apply_chat_template(messages)
+    assert found == '{"role": "user", "content": "é"}'
+    path = tmp_path / "b.gguf"
+    text = "{{ raise_exception('no such luck') }}"
+    rewritten(tiny.foreign().slm, path, same, **{"tokenizer.chat_template": text})
+    with rstitch.load(slm=str(path), llm=str(tiny.files().llm)) as both:
+        with pytest.raises(BadRequest, match="template refuses the messages: no such luck"):
+            both.generate(QUESTION)
+
+
 def test_kv_memory_that_is_too_small() -> None:
     with rstitch.load(**tiny.files().names, kv_memory=0.00001) as both:
         with pytest.raises(BadRequest, match="holds 0 in all; .* or raise kv_memory"):
