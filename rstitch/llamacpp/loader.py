@@ -32,7 +32,6 @@ from rstitch.llamacpp.runner import LlamaRunner
 from rstitch.llamacpp.trial import remedied, try_out
 from rstitch.types import Side
 
-SUFFIX = ".gguf"
 SAMPLING = {
     "temp": "temperature",
     "top_k": "top_k",
@@ -59,23 +58,14 @@ class GGUFFiles:
     vocabulary: Vocabulary
 
 
-def is_gguf(source: str) -> bool:
-    """Whether that names a GGUF file, here or on the hub (`repo:file`)."""
-    return source.endswith(SUFFIX)
-
-
 def read_files(
-    source: str,
-    *,
-    revision: str | None = None,
-    roles: Mapping[str, str] | None = None,
-    path: Path | None = None,
+    source: str, *, revision: str | None = None, roles: Mapping[str, str] | None = None
 ) -> GGUFFiles:
-    """Metadata and tokenizer. `path`: where the file is, if `source` does not tell."""
-    found = path or fetch(source, revision)
+    """Metadata and tokenizer, from a path or the hub. `roles` as in `vocabulary.read`."""
+    found = fetch(source, revision)
     header = headers.read(found, source)
     header.of_model("context_length")
-    tokenizers.names(header)
+    tokens = len(tokenizers.names(header)[0])
     if tokenizers.JSON in header.values:
         tokenizer = tokenizers.from_json(header)
         own = header.values.get("tokenizer.ggml.eos_token_id")
@@ -88,7 +78,7 @@ def read_files(
     words = vocabulary.read(source, tokenizer, ends, roles)
     if not words.merges:
         words = replace(words, merges=_merges(header))
-    if words.size != len(tokenizers.names(header)[0]):
+    if len(tokenizer) != tokens:
         raise BadModel(f"{source} has two tokenizers that differ; choose another file")
     return GGUFFiles(source, revision, found, header, _generation(header), tokenizer, words)
 
@@ -100,8 +90,8 @@ def load_weights(files: GGUFFiles, config: EngineConfig, side: Side) -> LoadedMo
     model = open_model(files.source, files.path, gpu_layers=config.gpu_layers)
     _check_kind(files.source, model)
     settings = settings_of(files.header, config, side)
-    length = context_length(files)
-    runner = LlamaRunner(model, files.vocabulary.size, config.max_rows, length, settings)
+    tokens, length = len(files.tokenizer), context_length(files)
+    runner = LlamaRunner(model, tokens, config.max_rows, length, settings)
     return LoadedModel(files.source, files.tokenizer, runner, files.vocabulary)
 
 

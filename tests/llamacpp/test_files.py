@@ -21,7 +21,7 @@ import rstitch
 from rstitch.errors import BadModel, BadPair, BadRequest, RStitchError
 from tests.fake_hub import hub
 from tests.llamacpp import tiny
-from tests.pair import QUESTION, pair
+from tests.pair import QUESTION
 
 from rstitch.llamacpp import header, library, loader  # isort: skip  # after tiny, which may skip
 
@@ -308,7 +308,3 @@ def test_a_file_of_the_hub(tmp_path: Path) -> None:
 def test_a_file_of_the_hub_without_the_hub() -> None:
     with pytest.raises(BadModel, match="lab/tiny-GGUF .*it cannot be loaded|no hub in reach"):
         loader.read_files("lab/tiny-GGUF:none.gguf")
-
-
-def test_a_directory_is_not_taken_for_a_file() -> None:
-    assert not loader.is_gguf(str(pair().slm)) and loader.is_gguf("a/b:c.gguf")
