@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,8 @@ def convert(source: str, target: Path, kind: str = "f32", *, revision: str | Non
         raise BadRequest(f"{target} cannot be written: {error.strerror or error}") from error
     finally:
         for left in (temporary, temporary.with_suffix(".q4")):
-            left.unlink(missing_ok=True)
+            with suppress(OSError):  # where nothing could be written, nothing is left either
+                left.unlink()
 
 
 def quantise(path: Path, target: Path, kind: str) -> None:

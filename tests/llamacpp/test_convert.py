@@ -6,6 +6,8 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 from rstitch.engine.runner import Extend
 from rstitch.errors import BadModel, BadRequest
@@ -19,8 +21,14 @@ from rstitch.llamacpp import convert, header, loader  # isort: skip  # after ran
 from rstitch.llamacpp.runner import LlamaRunner  # isort: skip
 
 PLAIN = ("llama", "qwen2", "qwen3")
-OFF = {"f32": TOLERANCE, "f16": 0.02, "q8_0": 0.3}
-"""Largest difference of a logit, in spreads of them."""
+OFF = {"f32": 1e-5, "f16": 0.02, "q8_0": 0.3}
+"""Difference of logits, root mean square, in spreads of them. These models are sharp: a rounding of
+a hundredth of a weight moves logits by a tenth."""
+
+
+def off(got: torch.Tensor, want: torch.Tensor) -> float:
+    assert got.shape == want.shape
+    return float((got - want).pow(2).mean().sqrt() / want.std())
 
 
 def converted(directory: Path, target: Path, kind: str = "f32") -> LlamaRunner:
@@ -39,9 +47,8 @@ def test_logits_are_those_of_the_directory(family: str, kind: str, tmp_path: Pat
     one = converted(families.directory(family), tmp_path / "m.gguf", kind)
     ids, row = list(prompt(40, 5)), one.open()
     want = families.plain_logits(family, ids)
-    spread = 1.0 if kind == "f32" else float(want.std())
-    assert differ(one.extend([Extend(row, ids[:39])], "all"), want[:39]) < OFF[kind] * spread
-    assert differ(one.extend([Extend(row, ids[39:])]), want[39:]) < OFF[kind] * spread
+    assert off(one.extend([Extend(row, ids[:39])], "all"), want[:39]) < OFF[kind]
+    assert off(one.extend([Extend(row, ids[39:])]), want[39:]) < OFF[kind]
 
 
 def test_biases_of_attention_and_heads_of_their_own(tmp_path: Path) -> None:
@@ -50,9 +57,6 @@ def test_biases_of_attention_and_heads_of_their_own(tmp_path: Path) -> None:
     one = converted(root, tmp_path / "m.gguf")
     ids = list(prompt(30, 6))
     got = one.extend([Extend(one.open(), ids)], "all")
-    import torch
-    from transformers import AutoModelForCausalLM
-
     plain = AutoModelForCausalLM.from_pretrained(root, dtype=torch.float32).eval()
     with torch.inference_mode():
         want = plain(input_ids=torch.tensor([ids]), use_cache=False).logits[0]

@@ -21,19 +21,21 @@ from rstitch.llamacpp import cells  # isort: skip  # after random_pair, which ma
 @pytest.mark.parametrize("side", Side)
 @pytest.mark.parametrize("seed", range(4))
 def test_random_histories_equal_a_full_forward(side: Side, seed: int) -> None:
-    """In memory that has to grow on the way."""
+    """In memory that has to grow on the way. Twice the tolerance: torch's two passes round alike in
+    most places, llama.cpp's in none, and of thousands of logits here the worst counts."""
     one = runner(side, max_rows=ROWS)
     one.kv._start = cells.PAGE
-    play(side, one, seed, 60)
+    play(side, one, seed, 60, 2 * TOLERANCE)
 
 
 @pytest.mark.parametrize("logits", ["last", "all"])
+@torch.inference_mode()
 def test_hidden_states_are_what_the_head_reads(logits: str) -> None:
     one, core = runner(Side.LLM), model(Side.LLM, "eager").model
     rows, prompts = [one.open(), one.open()], [list(prompt(20, 1)), list(prompt(3, 2))]
     fed = [Extend(row, ids) for row, ids in zip(rows, prompts, strict=True)]
     out, hidden = one.extend_hidden(fed, logits)
-    states = [core(torch.tensor([ids])).last_hidden_state[0].detach() for ids in prompts]
+    states = [core(torch.tensor([ids])).last_hidden_state[0] for ids in prompts]
     plain = [plain_logits(Side.LLM, ids) for ids in prompts]
     last = slice(-1, None) if logits == "last" else slice(None)
     assert differ(hidden, torch.cat([s[last] for s in states])) < TOLERANCE
