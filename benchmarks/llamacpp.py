@@ -80,7 +80,7 @@ class Rival:
         """Tokens alone, in its generator."""
         self.model.reset()
         ends = self.model.token_eos()
-        found = self.model.generate(list(prompt), temp=0.0)
+        found = itertools.islice(self.model.generate(list(prompt), temp=0.0), MAX_TOKENS)
         return 1 + sum(1 for _ in itertools.takewhile(lambda t: t != ends, found))
 
     def complete(self, prompt: Sequence[int]) -> int:
