@@ -157,17 +157,19 @@ class _Walk:
                 return wrong
             if context == len(self.kept):
                 break
-        if proposal.back and self._is_reread(side, stay):
-            self._take(side)
+        while proposal.back and self._is_reread(side, stay):
+            _, wrong = self._take(side)
+            if wrong:
+                return wrong
         del self.kept[stay:]
         if proposal.keep or proposal.taken_back:
             self.kept.append(side)
         return None
 
     def _is_reread(self, side: Side, stay: int) -> bool:
-        """A pass over the last token that stays, whose distribution an earlier one had read."""
+        """A pass up to the last token that stays, whose distribution an earlier one had read."""
         rest = self.trace.forwards[self.at : self.at + 1]
-        return any(f.side is side and self._context(f) == stay for f in rest)
+        return any(f.side is side and self._context(f) <= stay for f in rest)
 
     def _context(self, forward: Forward) -> int:
         return forward.context - len(self.trace.prompts.get(forward.side, ()))

@@ -334,8 +334,8 @@ class Bad(EntropyThreshold):
     tau: float = 0.6
     @classmethod
     def decide(cls, signals, state):
-        ASKED.append(1)
-        return EntropyThreshold.decide.__func__(cls, signals, state / (len(ASKED) < 12))
+        ASKED.append(1 / (len(ASKED) < 12))
+        return EntropyThreshold.decide.__func__(cls, signals, state)
 """
 
 
