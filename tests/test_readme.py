@@ -48,7 +48,12 @@ def gold() -> dict[str, int]:
 def asked() -> list[str]:
     """Every question of the README, once."""
     questions = [words[-1] for words in commands() if words[0] == "generate"]
-    return list(dict.fromkeys(questions + re.findall(r'(?:generate|stream)\("(.*?)"', python())))
+    return list(dict.fromkeys([*questions, question_in_python()]))
+
+
+def question_in_python() -> str:
+    (question,) = re.findall(r'"([^"]*\?)"', python())
+    return str(question)
 
 
 def test_the_readme_asks_what_the_pair_was_trained_for(gold: dict[str, int]) -> None:
@@ -82,7 +87,7 @@ def test_the_python_block(gold: dict[str, int]) -> None:
     out = StringIO()
     with redirect_stdout(out):
         exec(compile(python(), "README.md", "exec"), {})
-    question = re.findall(r'generate\("(.*?)"', python())[0]
+    question = question_in_python()
     first, numbers, *pieces = out.getvalue().splitlines()
     assert is_right(first, gold[question]), first
     share, handoffs = map(float, numbers.split())
