@@ -82,7 +82,7 @@ def main() -> None:
     say(f"fixed on dev: tau {chosen}")
     details = {"problems": len(dev), "llm_accuracy": accuracy, "sweep": sweep, "tau": chosen}
     best = max(line["lower_end"] for line in sweep)
-    finish("tau", best - BOUND, 0.0, details, args.save)
+    finish("tau", best - BOUND, 0.0, details, args.save, args.pair)
 
 
 if __name__ == "__main__":
