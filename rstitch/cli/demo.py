@@ -54,6 +54,8 @@ def demo(
     as_json: options.Json = False,
     threads: options.Threads = None,
     compile: options.Compile = False,
+    dtype: options.Dtype = options.DEFAULTS.dtype,
+    device: options.Device = options.DEFAULTS.device,
     engine: options.Engine = options.DEFAULTS.engine,
 ) -> None:
     """Watch one stitched answer, then compare with each model alone on held-out problems."""
@@ -63,7 +65,15 @@ def demo(
     threshold = options.threshold(tau)
     chosen = spread(held_out("test", 180 * (1 + problems // 180), seed=fresh_seed), problems)
     stitch = options.open_pair(
-        pair, None, None, threads=threads, compile=compile, max_rows=1, engine=engine
+        pair,
+        None,
+        None,
+        threads=threads,
+        compile=compile,
+        dtype=dtype,
+        device=device,
+        max_rows=1,
+        engine=engine,
     )
     with stitch:
         options.tell_tau(stitch, threshold)
@@ -82,7 +92,7 @@ def demo(
 def _live(stitch: Stitch, problem: Problem, tau: float | str | None) -> None:
     from rich.console import Console
 
-    from rstitch.cli.generate import show, summary
+    from rstitch.cli.shown import show, summary
     from rstitch.report.colour import legend
 
     console = Console(stderr=True, highlight=False)
