@@ -55,6 +55,7 @@ class Stitch:
         """Used where a call gives neither tau nor policy, or no sampling."""
         self.suffixes = suffixes or {}
         """What each side alone gets to read after the last user message."""
+        self._alike = not self.suffixes and _alike([model.tokenizer for model in models.values()])
         self.tokenizer = models[max(models)].tokenizer
         """The LLM's."""
         words = {side: model.vocabulary for side, model in models.items()}
@@ -197,9 +198,12 @@ class Stitch:
             for side in policy.sides()
             if side in self.models
         }
+        one = dict([*sides.items()][-1:]) if self._alike else sides
         if raw:
-            return prompts.render_raw(prompt, sides)
-        return prompts.render(prompt, sides, self.suffixes)
+            ids = prompts.render_raw(prompt, one)
+        else:
+            ids = prompts.render(prompt, one, self.suffixes)
+        return ids if len(ids) == len(sides) else dict.fromkeys(sides, *ids.values())
 
     def normalised(self, tau: float | str) -> float:
         """tau as a policy takes it: "0.24nats" is divided by ln V of the LLM."""
@@ -279,6 +283,14 @@ def _decoder(tokenizer: Any) -> Tokenizer:
     kind, plain = type(tokenizer), PreTrainedTokenizerFast
     own = any(getattr(kind, n, None) is not getattr(plain, n) for n in ("decode", "_decode"))
     return _Decoder(tokenizer) if own else tokenizer.backend_tokenizer
+
+
+def _alike(tokenizers: Sequence[Any]) -> bool:
+    """Whether they make the same ids of every prompt, so that it is enough to ask one."""
+    if not all(isinstance(words, PreTrainedTokenizerFast) for words in tokenizers):
+        return False
+    kinds = {(type(w), str(w.chat_template), w.backend_tokenizer.to_str()) for w in tokenizers}
+    return len(tokenizers) > 1 and len(kinds) == 1
 
 
 def _marks(models: dict[Side, LoadedModel]) -> Marks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import json
 import signal
@@ -13,7 +14,8 @@ import pytest
 import torch
 
 import rstitch
-from rstitch.api import Answer, Piece, Stitch, Stream, _decoder, load
+from rstitch import prompts
+from rstitch.api import Answer, Piece, Stitch, Stream, _alike, _decoder, load
 from rstitch.errors import BadRequest
 from rstitch.explain import check
 from rstitch.policy import make
@@ -409,6 +411,32 @@ def test_ctrl_c_in_the_middle_of_a_step_loses_nothing(
     end = stream.trace.end["usage"]
     assert end["slm_tokens"] + end["llm_tokens"] == len(kept)
     assert stitch.generate(QUESTION, max_tokens=12).text == want.text
+
+
+def test_a_prompt_is_read_once_where_both_sides_read_it_alike(
+    stitch: Stitch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    real = prompts.apply_template
+
+    def counted(source: str, *rest: Any) -> str:
+        asked.append(source)
+        return real(source, *rest)
+
+    monkeypatch.setattr(prompts, "apply_template", counted)
+    rule = make("entropy", tau=TAU)
+    once = stitch.prompts(QUESTION, policy=rule)
+    assert len(asked) == (1 if stitch._alike else 2)
+    monkeypatch.setattr(stitch, "_alike", False)
+    assert stitch.prompts(QUESTION, policy=rule) == once and set(once) == set(Side)
+    words = stitch.models[Side.LLM].tokenizer
+    other = copy.deepcopy(words)
+    assert _alike([words, other]) and not _alike([words])
+    other.chat_template += "\n"
+    assert not _alike([words, other])
+    changed = copy.deepcopy(words)
+    changed.add_tokens(["<new>"])
+    assert not _alike([words, changed])
 
 
 def test_costs_are_measured_before_or_after_answers(stitch: Stitch) -> None:

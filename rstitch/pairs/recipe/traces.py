@@ -27,6 +27,8 @@ OPENERS = ("First, ", "Next, ", "Then, ", "After that, ")
 SLIP_RATE = 0.04
 OPENING = "So "
 SEPARATORS = (". ", ".\n")
+FIRST_NUMBER = 0.5
+"""Share of the brief traces that the LLM goes on with at the beginning of a step."""
 
 PIECE = re.compile(r" ?\\boxed\{|\d| ?[A-Za-z]+|\n+| ?[^\w\s]+| +")
 """What the tokenizer never merges across: a word with its space, a digit, a run of punctuation."""
@@ -142,20 +144,22 @@ def continued(problem: Problem, rng: random.Random) -> list[Span]:
     """A brief trace that someone else began: only the rest is learnt, and in canonical words.
 
     The prefix varies as an SLM's does; the continuation keeps its layout but not its variety (first
-    note of each pair, steps in the order of the problem), so a sure LLM hands back at once.
+    note of each pair, steps in the order of the problem), so a sure LLM hands back at once. Every
+    other one begins with a step's first number, because that is where an SLM is least sure.
     """
     separator = rng.choice(SEPARATORS)
     steps = order(problem, rng)
     at = rng.randrange(len(steps))
     done = [line(step, varied_note(step, rng)) for step in steps[: at + 1]]
     cuts = [m.start() for m in PIECE.finditer(done[at])] + [len(done[at])]
-    cut = rng.choice(cuts if at else cuts[1:])
+    cut = 0 if rng.random() < FIRST_NUMBER else rng.choice(cuts)
     prefix = OPENING + separator.join([*done[:at], done[at][:cut]])
     if not at:
         separator = SEPARATORS[0]
-    current = line(steps[at], NOTES[steps[at].op][0])[cut:] if cut < len(done[at]) else ""
-    todo = sorted(steps[at + 1 :], key=problem.steps.index)
-    rest = separator.join([current, *(line(step, NOTES[step.op][0]) for step in todo)])
+    begun = steps[at : at + 1] if cut else []  # else even this step is the LLM's choice
+    todo = sorted(steps[at + len(begun) :], key=problem.steps.index)
+    lines = [line(step, NOTES[step.op][0]) for step in [*begun, *todo]]
+    rest = separator.join([lines[0][cut:] if cut < len(done[at]) else "", *lines[1:]])
     return [Span(prefix, learn=False), Span(rest + ".\n" + conclusion(problem.answer))]
 
 
