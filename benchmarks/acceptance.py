@@ -199,7 +199,7 @@ def main() -> None:
         "harmless": harmless,
         "veto": gain,
     }
-    finish("acceptance", sum(bars.values()) / len(bars), 1.0, details, args.save)
+    finish("acceptance", sum(bars.values()) / len(bars), 1.0, details, args.save, args.pair)
 
 
 if __name__ == "__main__":

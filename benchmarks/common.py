@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import platform
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +18,9 @@ import torch
 import transformers
 
 from rstitch import __version__
+from rstitch.pairs import BUILTIN
 
+ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
 Z_95_ONE_SIDED = 1.6449
 
@@ -65,6 +69,37 @@ def machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "rstitch": __version__,
+        "commit": commit(),
+    }
+
+
+def commit() -> str | None:
+    """The code's commit, "+dirty" where more than results differs from it; None without git."""
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(ROOT), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")) != ROOT.resolve():
+            return None  # another project's checkout, in which this one was installed
+        changed = git("status", "--porcelain", "--", ".", f":!{RESULTS.relative_to(ROOT)}")
+        return git("rev-parse", "--short", "HEAD") + ("+dirty" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def weights(pair: Path | None = None) -> dict[str, Any]:
+    """Which weights were measured: the version of a pair that has shipped, and their hashes."""
+    folder = pair or BUILTIN
+    card = folder / "pair.json"
+    files = sorted(folder.glob("*/*.safetensors"))
+    return {
+        "version": json.loads(card.read_text())["version"] if card.is_file() else None,
+        "sha256": {
+            file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in files
+        },
     }
 
 
@@ -102,9 +137,17 @@ def show_bars(bars: Mapping[str, bool]) -> None:
         say(f"{'met   ' if met else 'MISSED'} {name}")
 
 
-def finish(name: str, ratio: float, goal: float, details: dict[str, Any], save: bool) -> None:
+def finish(
+    name: str,
+    ratio: float,
+    goal: float,
+    details: dict[str, Any],
+    save: bool,
+    pair: Path | None = None,
+) -> None:
     """Print the one JSON line, and keep it under benchmarks/results/ if asked."""
-    record = {"name": name, "ratio": round(ratio, 4), "goal": goal, **details, "on": machine()}
+    record = {"name": name, "ratio": round(ratio, 4), "goal": goal, **details}
+    record |= {"pair": weights(pair), "on": machine()}
     if save:
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")

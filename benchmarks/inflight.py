@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +24,7 @@ import rstitch
 from benchmarks.bare import passes_through
 from benchmarks.common import finish, parsed, parser, progress, say, show_bars
 from rstitch.api import Stitch
-from rstitch.costs import LinearCosts, best_threshold, throughput
+from rstitch.costs import best_threshold, throughput
 from rstitch.engine.engine import PREFILL, InProcessEngine
 from rstitch.engine.request import Request
 from rstitch.pairs.recipe.problem import Problem
@@ -145,34 +145,34 @@ def watched(engine: InProcessEngine) -> Iterator[list[tuple[Side, int, int]]]:
 def optimum(run: Run, n: int) -> dict[str, float]:
     """Kept tokens per second of decoding, ours and the best that a threshold could reach.
 
-    From this run's own step costs (a line over rows per side) and hand-off rates; prefills, which
-    no rule can save, are left out on both sides.
+    From this run's own step costs (their mean by number of rows) and hand-off rates; prefills,
+    which no rule can save, are left out on both sides.
     """
     steps = [p for p in run.passes if p.tokens <= PREFILL * p.rows]
     prefill = sum(p.seconds for p in run.passes if p.tokens > PREFILL * p.rows)
-    lines = [fit([p for p in steps if p.side is side]) for side in Side]
-    costs = LinearCosts(tuple(a for a, _ in lines), tuple(b for _, b in lines))  # type: ignore[arg-type]
+    means = {side: mean_costs([p for p in steps if p.side is side], n) for side in Side}
     p, q = (run.left[side] / max(run.asked[side], 1) for side in Side)
-    threshold = best_threshold(n, p, q, costs.seconds)
-    best = throughput(n, threshold, p, q, costs.seconds)
+
+    def cost(side: Side, rows: int) -> float:
+        return means[side][rows]
+
+    threshold = best_threshold(n, p, q, cost)
+    best = throughput(n, threshold, p, q, cost)
     ours = run.kept / (run.seconds - prefill)
     return {"tokens_per_second": ours, "optimum": best, "reached": ours / best, "best": threshold}
 
 
-def fit(steps: list[Pass]) -> tuple[float, float]:
-    """Base seconds and seconds per row, neither below 0."""
-    rows = np.array([p.rows for p in steps], float)
-    seconds = np.array([p.seconds for p in steps])
-    if not len(steps):
-        return 1e-3, 0.0
-    if np.ptp(rows) == 0:
-        return float(np.median(seconds)), 0.0
-    slope, base = np.polyfit(rows, seconds, 1)
-    if slope < 0 or base < 0:
-        return (
-            (float(seconds.mean()), 0.0) if slope < 0 else (0.0, float(seconds.sum() / rows.sum()))
-        )
-    return float(base), float(slope)
+def mean_costs(steps: Sequence[Pass], n: int) -> list[float]:
+    """Mean seconds of a step of 0..n rows; between the numbers of rows that were seen, on the line
+    through the nearest two, beyond them as the nearest."""
+    seen: dict[int, list[float]] = {}
+    for step in steps:
+        seen.setdefault(step.rows, []).append(step.seconds)
+    if not seen:  # a side that no answer needed
+        return [0.0] * (n + 1)
+    rows = sorted(seen)
+    means = [float(np.mean(seen[count])) for count in rows]
+    return [float(seconds) for seconds in np.interp(range(n + 1), rows, means)]
 
 
 def measure(

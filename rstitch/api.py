@@ -162,6 +162,10 @@ class Stitch:
         ignores. meta goes into the trace. Raises BadRequest for what can never be served.
         """
         rule = self._policy(tau, policy)
+        if not isinstance(sampling, Sampling | None):
+            raise BadRequest(
+                f"sampling is {sampling!r}; give rstitch.types.Sampling(temperature=1.0)"
+            )
         sampling = (sampling or self.defaults.sampling).seeded()
         assert sampling.seed is not None
         ids = self.prompts(prompt, policy=rule, raw=raw)
@@ -171,7 +175,7 @@ class Stitch:
             sampling=sampling,
             max_tokens=max_tokens,
             stop=_stops(stop),
-            stop_token_ids=frozenset(stop_token_ids),
+            stop_token_ids=_token_ids(stop_token_ids),
             ignore_eos=ignore_eos,
             top_logprobs=top_logprobs,
             n=n,
@@ -226,6 +230,8 @@ class Stitch:
     # -- for Stream -----------------------------------------------------------------------------
 
     def _policy(self, tau: float | str | None, policy: Policy | str | None) -> Policy:
+        if not isinstance(policy, Policy | str | None):
+            raise BadRequest(f"policy is {policy!r}; give a policy or the name of one, such as slm")
         if tau is not None and policy is not None:
             name = policy if isinstance(policy, str) else policy.name
             raise BadRequest(f"give tau ({tau}) or policy ({name}), not both")
@@ -304,8 +310,24 @@ def _marks(models: dict[Side, LoadedModel]) -> Marks:
     return Marks(think, {side: _decoder(model.tokenizer) for side, model in models.items()})
 
 
+def _items(name: str, value: Any, what: str) -> tuple[Any, ...]:
+    if not isinstance(value, Iterable):
+        raise BadRequest(f"{name} is {value!r}; it must be a list of {what}")
+    return tuple(value)
+
+
+def _token_ids(given: Iterable[int]) -> frozenset[int]:
+    ids = _items("stop_token_ids", given, "token ids")
+    for token in ids:
+        if not isinstance(token, int) or token < 0:
+            raise BadRequest(f"stop_token_ids has {token!r}; it must be token ids, from 0 on")
+    return frozenset(ids)
+
+
 def _stops(stop: str | Sequence[str]) -> tuple[str, ...]:
-    stops = (stop,) if isinstance(stop, str) else tuple(stop)
+    stops = (stop,) if isinstance(stop, str) else _items("stop", stop, "texts")
+    if not all(isinstance(text, str) for text in stops):
+        raise BadRequest(f"stop is {stop!r}; it must be a text or several")
     if "" in stops:
         raise BadRequest("a stop string is empty; give at least one character")
     return stops

@@ -6,10 +6,10 @@ of them show here, because the trace holds everything that a policy may read.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 
+from rstitch import audit, sampling
+from rstitch.audit import Difference
 from rstitch.errors import BadRequest, BadTrace
 from rstitch.policy import make
 from rstitch.policy.base import Policy, Signals
@@ -18,23 +18,15 @@ from rstitch.trace import Trace
 from rstitch.types import Proposal, Side
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """A recorded step that the policy, re-run, does not reproduce."""
-
-    index: int
-    """Of the proposal in the trace, from 0."""
-    what: str
-
-
 def check(trace: Trace, policy: type[Policy] | None = None) -> Difference | None:
-    """The first proposal at which the trace contradicts its own policy, or None.
+    """The first record at which the trace contradicts its own policy or itself, or None.
 
     Besides the decision: the answer starts on the side that the policy starts on, each proposal
     comes from the side that was asked, positions advance by exactly the kept tokens, and what was
-    taken back is what the policy takes back. `policy` is used where the trace names one that is
-    neither built in nor installed. Raises BadTrace where there is nothing to re-run: an unknown
-    policy, a signal that was not recorded.
+    taken back is what the policy takes back; coins are those of the seed, numbers lie in their
+    ranges, the end record counts the proposals, and each of them has its pass. `policy` is used
+    where the trace names one that is neither built in nor installed. Raises BadTrace where there is
+    nothing to re-run: an unknown policy, a signal that was not recorded.
     """
     again = _Again(_policy(trace, policy))
     for index, proposal in enumerate(trace.proposals):
@@ -44,13 +36,15 @@ def check(trace: Trace, policy: type[Policy] | None = None) -> Difference | None
                 f"{trace.id}, decision {index}: the signal {missing[0]!r} that policy "
                 f"{again.policy.name!r} reads was not recorded"
             )
-        found = again.step(index, proposal)
+        wrong = audit.numbers(proposal, trace.sampling.temperature == 0)
+        wrong = wrong or _coin(proposal, trace.sampling.seed)
+        found = again.step(index, proposal) if wrong is None else Difference(index, wrong)
         if found:
             return found
     if again.marked and trace.end:
         index = min(again.marked)
         return Difference(index, "is marked as taken back, which no later proposal did")
-    return None
+    return audit.counts(trace) or audit.passes(trace)
 
 
 class _Again:
@@ -117,6 +111,18 @@ class _Again:
             )
         self.marked -= gone
         return None
+
+
+def _coin(proposal: Proposal, seed: int | None) -> str | None:
+    """What is wrong with a recorded coin, a pure function of (seed, position, side)."""
+    said = proposal.signals.get("coin")
+    if said is None:
+        return None
+    if seed is None:
+        return "has a coin, whose seed the trace does not say"
+    counters = torch.tensor([seed]), torch.tensor([proposal.position])
+    due = float(sampling.coins(*counters, int(proposal.side))[0])
+    return None if said == due else f"has coin {said}; that of its seed and position is {due}"
 
 
 def _said(keep: bool, next_side: Side) -> str:

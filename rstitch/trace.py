@@ -117,7 +117,7 @@ def _take(latest: dict[str, Trace], record: dict[str, Any]) -> Trace | None:
         trace.proposals.append(_proposal(record))
         trace.texts.append(text)
     elif kind == "forward":
-        trace.forwards.append(Forward(**{**record, "side": Side[record["side"].upper()]}))
+        trace.forwards.append(_forward(record))
     elif kind == "end":
         trace.end = record
     else:
@@ -138,6 +138,14 @@ def _begin(record: dict[str, Any]) -> Trace:
     )
 
 
+def _forward(record: dict[str, Any]) -> Forward:
+    for count in ("rows", "new_tokens", "context", "batch_tokens"):
+        if type(record[count]) is not int:
+            raise ValueError(f"{count} is {record[count]!r}; it must be a whole number")
+    changed = {"side": Side[record["side"].upper()], "seconds": float(record["seconds"])}
+    return Forward(**{**record, **changed})
+
+
 def _proposal(record: dict[str, Any]) -> Proposal:
     """Numbers are made sure of, since `explain` computes with them."""
     for flag in ("keep", "taken_back"):
@@ -147,7 +155,7 @@ def _proposal(record: dict[str, Any]) -> Proposal:
         **{key: Side[record[key].upper()] for key in ("side", "next_side")},
         **{key: float(record[key]) for key in ("entropy", "logprob")},
         "signals": {name: float(value) for name, value in record["signals"].items()},
-        "top_logprobs": tuple((i, p) for i, p in record["top_logprobs"]),
+        "top_logprobs": tuple((int(i), float(p)) for i, p in record["top_logprobs"]),
         "span": tuple(float(value) for value in record.get("span", ())),
         "back": int(record.get("back", 0)),
     }

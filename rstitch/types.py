@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import IntEnum
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from rstitch.errors import BadRequest
 
@@ -33,6 +33,7 @@ class Side(IntEnum):
 
 
 FinishReason = Literal["stop", "length", "cancelled"]
+FINISH_REASONS: tuple[FinishReason, ...] = get_args(FinishReason)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
+from huggingface_hub.utils import are_progress_bars_disabled
 from safetensors.torch import load_file, save_file
+from transformers.utils import logging as hf_logging
 
 from rstitch import api
 from rstitch.config import EngineConfig
 from rstitch.engine.loader import load_model
+from rstitch.engine.quiet import quiet
 from rstitch.errors import BadModel, BadPair, BadRequest, RStitchError
 from rstitch.types import Side
 from tests import pair as tiny
@@ -47,6 +52,22 @@ def configure(directory: Path, **changes: Any) -> None:
 
 
 # -- whole ----------------------------------------------------------------------------------------
+
+
+def test_no_bars_where_nobody_watches(capfd: pytest.CaptureFixture[str]) -> None:
+    """transformers drew "Loading weights" into logs; what others have set stays as it was."""
+    assert hf_logging.is_progress_bar_enabled()
+    load_model(str(pair().slm), EngineConfig())
+    assert capfd.readouterr() == ("", "")
+    assert hf_logging.is_progress_bar_enabled() and not are_progress_bars_disabled()
+    with patch.object(sys.stderr, "isatty", return_value=True), quiet():
+        assert hf_logging.is_progress_bar_enabled()
+    hf_logging.disable_progress_bar()
+    try:
+        load_model(str(pair().slm), EngineConfig())
+        assert not hf_logging.is_progress_bar_enabled() and are_progress_bars_disabled()
+    finally:
+        hf_logging.enable_progress_bar()
 
 
 def test_a_whole_directory() -> None:

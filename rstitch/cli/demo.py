@@ -54,6 +54,8 @@ def demo(
     as_json: options.Json = False,
     threads: options.Threads = None,
     compile: options.Compile = False,
+    dtype: options.Dtype = options.DEFAULTS.dtype,
+    device: options.Device = options.DEFAULTS.device,
 ) -> None:
     """Watch one stitched answer, then compare with each model alone on held-out problems."""
     from rstitch.pairs.recipe.splits import problems as held_out
@@ -61,7 +63,9 @@ def demo(
 
     threshold = options.threshold(tau)
     chosen = spread(held_out("test", 180 * (1 + problems // 180), seed=fresh_seed), problems)
-    stitch = options.open_pair(pair, None, None, threads=threads, compile=compile, max_rows=1)
+    stitch = options.open_pair(
+        pair, None, None, threads=threads, compile=compile, dtype=dtype, device=device, max_rows=1
+    )
     with stitch:
         options.tell_tau(stitch, threshold)
         if not as_json:
@@ -79,7 +83,7 @@ def demo(
 def _live(stitch: Stitch, problem: Problem, tau: float | str | None) -> None:
     from rich.console import Console
 
-    from rstitch.cli.generate import show, summary
+    from rstitch.cli.shown import show, summary
     from rstitch.report.colour import legend
 
     console = Console(stderr=True, highlight=False)

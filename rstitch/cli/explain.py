@@ -41,6 +41,7 @@ def explain(
                 "complete": bool(answer.end),
                 "difference": None if difference is None else difference.what,
                 "at": None if difference is None else difference.index,
+                "record": None if difference is None else difference.record,
             }
         )
         if as_json:
@@ -48,8 +49,8 @@ def explain(
         if show:
             console.print(colour.coloured(answer), soft_wrap=True)
         if difference:
-            where = f"decision {difference.index} of {len(answer.proposals)}"
-            typer.echo(f"{answer.id}: NOT reproduced: {where} {difference.what}")
+            of = f" of {len(answer.proposals)}" if difference.record == "decision" else ""
+            typer.echo(f"{answer.id}: NOT reproduced: {difference.where}{of} {difference.what}")
         else:
             typer.echo(f"{answer.id}: {len(answer.proposals)} decisions reproduced")
     if as_json:

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rstitch.cli import options
-from rstitch.errors import BadRequest
-from rstitch.text import Phase
-from rstitch.types import Forward, Proposal, Sampling, Usage, llm_alone_seconds
+from rstitch.cli import options, saving
+from rstitch.cli.shown import show, summary
+from rstitch.errors import BadRequest, RStitchError
+from rstitch.types import Sampling, llm_alone_seconds
 
 if TYPE_CHECKING:
     from rstitch.stream import Answer, Stream
 
 OWN = "the pair's own if left out"
-
-MARKS = {Phase.REASONING: "</think>", Phase.ANSWER: "<think>"}
-"""What ends each phase."""
 
 
 def generate(
@@ -45,6 +41,15 @@ def generate(
     seed: Annotated[int | None, typer.Option(help="Same seed, same tokens.")] = None,
     n: Annotated[int, typer.Option("--n", help="Answers to write, one after the other.")] = 1,
     stop: Annotated[list[str] | None, typer.Option(help="Text that ends the answer.")] = None,
+    stop_token: Annotated[
+        list[int] | None, typer.Option(metavar="ID", help="Token id that ends the answer.")
+    ] = None,
+    ignore_eos: Annotated[
+        bool, typer.Option("--ignore-eos", help="Go on after an end-of-text token.")
+    ] = False,
+    logprobs: Annotated[
+        int, typer.Option(metavar="K", help="The K likeliest tokens, in --json and the trace.")
+    ] = 0,
     raw: Annotated[bool, typer.Option("--raw", help="No chat template.")] = False,
     trace: Annotated[Path | None, typer.Option(help="Write the trace here (JSON lines).")] = None,
     as_json: Annotated[
@@ -58,30 +63,37 @@ def generate(
     profile: options.Profile = options.DEFAULTS.profile,
     waiting: options.Waiting = options.DEFAULTS.waiting,
     max_wait: options.MaxWait = options.DEFAULTS.max_wait,
+    max_rows: options.MaxRows = None,
+    trust_remote_code: options.TrustRemoteCode = False,
 ) -> None:
     """Write one answer with both models, or several samples."""
-    rule = options.policy_of(policy, param or [])
     threshold = options.threshold(tau)
+    rule = options.policy_of(policy, param or [], threshold)
     suffix = options.suffix(slm_suffix, llm_suffix, raw=raw)
     chosen = _given(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed)
     Sampling(**chosen)  # a wrong value is told before anything is loaded
+    _check(n, max_tokens, logprobs, max_rows, stop or [], stop_token or [])
     text = _stdin() if prompt == "-" else prompt
-    _check_trace(trace)
+    if trace is not None:
+        saving.check(trace)
     stitch = options.open_pair(
         pair, slm, llm, suffix=suffix, threads=threads, compile=compile, dtype=dtype, device=device,
         kv_memory=kv_memory, profile=profile, waiting=waiting, max_wait=max_wait,
-        max_rows=min(max(n, 1), options.DEFAULTS.max_rows),
+        max_rows=max_rows or min(n, options.DEFAULTS.max_rows), trust_remote_code=trust_remote_code,
     )  # fmt: skip
     with stitch:
         streams = stitch.streams(
             text,
             n=n,
-            tau=threshold,
-            policy=rule,
+            tau=threshold if rule is None else None,
+            policy=options.in_units(stitch, rule, threshold),
             sampling=replace(stitch.defaults.sampling, **chosen),
             max_tokens=max_tokens,
             stop=stop or (),
+            stop_token_ids=stop_token or (),
+            ignore_eos=ignore_eos,
             raw=raw,
+            top_logprobs=logprobs,
         )
         if rule is None:
             options.tell_tau(stitch, threshold)
@@ -92,6 +104,7 @@ def generate(
 
 def _write(streams: list[Stream], trace: Path | None, as_json: bool) -> None:
     """Show each answer to its end; the trace is saved however they end."""
+    done = False
     try:
         for stream in streams:
             show(stream, quiet=as_json)
@@ -100,103 +113,41 @@ def _write(streams: list[Stream], trace: Path | None, as_json: bool) -> None:
                 typer.echo(json.dumps(_as_dict(answer)))
             else:
                 typer.echo(summary(answer.usage, answer.trace.forwards), err=True)
+        done = True
     finally:
-        for stream in streams:
-            stream.close()
-        if trace is not None:
-            _save(streams, trace)
+        try:
+            for stream in streams:
+                stream.close()
+        finally:
+            if trace is not None:
+                _save(streams, trace, tell=not done)
 
 
-def show(stream: Stream, quiet: bool = False) -> None:
-    """Print pieces as they come: reasoning to stderr, answer to stdout.
-
-    Coloured on a terminal; elsewhere the text and nothing but the text.
-    """
-    from rich.console import Console
-    from rich.text import Text
-
-    from rstitch.report.colour import style
-
-    consoles = {
-        Phase.ANSWER: Console(highlight=False),
-        Phase.REASONING: Console(stderr=True, highlight=False),
-    }
-    phases = _Phases(Phase.REASONING if stream.starts_thinking else Phase.ANSWER)
-
-    def put(phase: Phase, text: str, proposal: Proposal | None) -> None:
-        console = consoles[phase]
-        if console.is_terminal:
-            shown = Text(text, style(proposal) if proposal else "")
-            console.print(shown, end="", soft_wrap=True)
-        else:
-            print(text, end="", file=console.file, flush=True)
-
-    for piece in stream:
-        if piece.text and not quiet:
-            for phase, text in phases.push(piece.text):
-                put(phase, text, piece.proposal)
-    if not quiet:
-        put(phases.phase, phases.held, None)
-        print()
+def _save(streams: list[Stream], path: Path, tell: bool) -> None:
+    """tell: a failure is told in a line, since another error or Ctrl-C is already under way."""
+    try:
+        saving.save([stream.trace for stream in streams], path)
+    except RStitchError as error:
+        if not tell:
+            raise
+        typer.echo(f"rstitch: {error}", err=True)
 
 
-@dataclass(slots=True)
-class _Phases:
-    """Tells reasoning from answer in text that comes in pieces; the marks belong to the reasoning.
-
-    Holds back what may be the beginning of a mark.
-    """
-
-    phase: Phase
-    held: str = ""
-
-    def push(self, text: str) -> list[tuple[Phase, str]]:
-        parts, text = [], self.held + text
-        mark = MARKS[self.phase]
-        while mark in text:
-            head, _, text = text.partition(mark)
-            inside = self.phase is Phase.REASONING
-            parts += [(self.phase, head), (Phase.REASONING, mark)]
-            self.phase = Phase.ANSWER if inside else Phase.REASONING
-            mark = MARKS[self.phase]
-        size = max(n for n in range(len(mark)) if text.endswith(mark[:n]))
-        self.held = text[len(text) - size :]
-        parts.append((self.phase, text[: len(text) - size]))
-        return [(phase, part) for phase, part in parts if part]
-
-
-def summary(usage: Usage, forwards: Sequence[Forward] = ()) -> str:
-    """The last line of an answer: tokens per side, hand-offs, seconds, and the LLM's prediction."""
-    alone = llm_alone_seconds(usage, forwards)
-    predicted = "" if alone is None else f"; LLM alone, same tokens: ~{alone:.2g} s (predicted)"
-    rate = usage.tokens / usage.seconds if usage.seconds else 0.0
-    return (
-        f"[{usage.slm_tokens} tokens SLM, {usage.llm_tokens} LLM ({usage.llm_share:.0%}), "
-        f"{usage.handoffs} hand-offs, {usage.seconds:.2f} s, {rate:.0f} tokens/s"
-        f"{predicted}]"
-    )
-
-
-def _check_trace(path: Path | None) -> None:
-    if path is not None and not path.parent.is_dir():
-        raise BadRequest(f"--trace {path}: there is no directory {path.parent}")
-    if path is not None and path.is_dir():
-        raise BadRequest(f"--trace {path} is a directory; name a file")
+def _check(
+    n: int, max_tokens: int, logprobs: int, rows: int | None, stop: list[str], tokens: list[int]
+) -> None:
+    """What needs no pair to be refused."""
+    options.at_least(1, n=n, max_tokens=max_tokens, max_rows=rows)
+    options.at_least(0, logprobs=logprobs)
+    for token in tokens:
+        options.at_least(0, stop_token=token)
+    if "" in stop:
+        raise BadRequest("a stop string is empty; give at least one character")
 
 
 def _given(**values: Any) -> dict[str, Any]:
     """The options that were used."""
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _save(streams: list[Stream], path: Path) -> None:
-    from rstitch import trace as traces
-
-    try:
-        with path.open("w", encoding="utf-8") as file:
-            traces.write([stream.trace for stream in streams], file)
-    except OSError as error:
-        raise BadRequest(f"--trace {path} cannot be written: {error.strerror}") from error
 
 
 def _stdin() -> str:
@@ -208,6 +159,7 @@ def _stdin() -> str:
 
 def _as_dict(answer: Answer) -> dict[str, Any]:
     reasoned = answer.reasoned
+    logprobs = _logprobs(answer)
     return {
         "text": answer.text,
         "reasoning": reasoned.reasoning,
@@ -218,4 +170,20 @@ def _as_dict(answer: Answer) -> dict[str, Any]:
         "sampling": asdict(answer.trace.sampling),
         "usage": answer.usage.as_dict(),
         "llm_alone_predicted_seconds": llm_alone_seconds(answer.usage, answer.trace.forwards),
+        **({"logprobs": logprobs} if logprobs else {}),
     }
+
+
+def _logprobs(answer: Answer) -> list[dict[str, Any]]:
+    """Of each token of the answer, where they were asked for."""
+    return [
+        {
+            "token": proposal.token,
+            "side": proposal.side.label,
+            "text": text,
+            "logprob": proposal.logprob,
+            "top_logprobs": proposal.top_logprobs,
+        }
+        for proposal, text in zip(answer.trace.proposals, answer.trace.texts, strict=True)
+        if proposal.keep and proposal.top_logprobs
+    ]

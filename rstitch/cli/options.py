@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -57,11 +57,15 @@ Waiting = Annotated[
     str,
     typer.Option(help="When the LLM runs for several answers: table, eager, or fixed:6 (rows)."),
 ]
+MaxRows = Annotated[int | None, typer.Option(help="Answers in flight at most; the others wait.")]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run code that comes with the models.")
+]
 MaxWait = Annotated[float, typer.Option(help="Longest wait of an answer for its side, LLM steps.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
-def number(name: str, text: str | None) -> float | None:
+def number(name: str, text: str | None, also: str = "") -> float | None:
     """A float from an option. Raises BadRequest naming the option and the text."""
     if text is None:
         return None
@@ -70,15 +74,22 @@ def number(name: str, text: str | None) -> float | None:
     except ValueError:
         value = math.nan
     if math.isnan(value):
-        raise BadRequest(f"{name} is {text!r}; it must be a number such as 0.02")
+        raise BadRequest(f"{name} is {text!r}; it must be a number such as 0.02{also}")
     return value
+
+
+def at_least(least: int, **values: int | None) -> None:
+    """Refuse a smaller number, by the name of its option."""
+    for name, value in values.items():
+        if value is not None and value < least:
+            raise BadRequest(f"{name} is {value}; it must be at least {least}")
 
 
 def threshold(text: str | None) -> float | str | None:
     """--tau as a number, or as it is where it is in nats, which only a loaded pair can convert."""
     if text is not None and nats(text) is not None:
         return text
-    return number("--tau", text)
+    return number("--tau", text, also=", or 0.24nats")
 
 
 def suffix(slm: str | None, llm: str | None, *, raw: bool = False) -> dict[str, str]:
@@ -96,9 +107,13 @@ def tell_tau(stitch: Stitch, given: float | str | None) -> None:
         typer.echo(stitch.defaults.tau_line, err=True)
 
 
-def policy_of(name: str | None, params: list[str]) -> Policy | None:
-    """`--policy random --param p=0.1 --param q=0.4` as a policy object; runs a file so named."""
-    from rstitch.policy import load
+def policy_of(name: str | None, params: list[str], tau: float | str | None = None) -> Policy | None:
+    """`--policy random --param p=0.1 --param q=0.4` as a policy object; runs a file so named.
+
+    tau is the parameter of that name of a policy that has one; `in_units` puts nats right.
+    """
+    from rstitch.policy import find_or_run
+    from rstitch.policy.registry import build, is_needed
 
     if name is None:
         if params:
@@ -111,7 +126,24 @@ def policy_of(name: str | None, params: list[str]) -> Policy | None:
             raise BadRequest(f"--param is {param!r}; write it as name=number")
         whole = value.strip().lstrip("+-").isdecimal()
         given[key] = int(value) if whole else number(f"--param {key}", value)
-    return load(name, **given)
+    policy = find_or_run(name)
+    taus = [f for f in fields(policy) if f.name == "tau"]  # type: ignore[arg-type]  # a dataclass
+    if tau is not None:
+        if not taus:
+            raise BadRequest(f"give tau ({tau}) or policy ({name}), not both: it has no tau")
+        if "tau" in given:
+            raise BadRequest(f"give --tau {tau} or --param tau={given['tau']}, not both")
+        given["tau"] = 0.0 if isinstance(tau, str) else tau
+    elif "tau" not in given and any(map(is_needed, taus)):
+        raise BadRequest(f"policy {name!r} needs a value for 'tau'; give --tau, such as --tau 0.02")
+    return build(policy, name, given)
+
+
+def in_units(stitch: Stitch, rule: Policy | None, tau: float | str | None) -> Policy | None:
+    """The policy with --tau as a number, where that was in nats."""
+    if rule is None or not isinstance(tau, str):
+        return rule
+    return replace(rule, tau=stitch.normalised(tau))  # type: ignore[type-var]  # a dataclass
 
 
 def open_pair(
@@ -123,10 +155,9 @@ def open_pair(
     **settings: Any,
 ) -> Stitch:
     """Load the models that a command was asked for; settings are those of `EngineConfig`."""
-    from transformers.utils.logging import disable_progress_bar
-
     from rstitch.api import load
+    from rstitch.costs import load_profile
 
-    if not sys.stderr.isatty():
-        disable_progress_bar()
+    if settings.get("profile"):
+        load_profile(settings["profile"])  # a wrong file is told before anything is loaded
     return load(pair, slm=slm, llm=llm, suffix=suffix, **settings)

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
+from numbers import Integral
 from typing import Any, TypeVar
 
 import torch
@@ -315,12 +316,12 @@ class InProcessEngine:
     def _check(self, request: Request) -> None:
         if self._closed:
             raise BadRequest("the engine is closed; load the pair again")
-        if request.max_tokens < 1:
-            raise BadRequest(f"max_tokens is {request.max_tokens}; it must be at least 1")
-        if request.n < 1:
-            raise BadRequest(f"n is {request.n}; it must be at least 1")
-        if request.top_logprobs < 0:
-            raise BadRequest(f"top_logprobs is {request.top_logprobs}; it must be at least 0")
+        for name, least in (("max_tokens", 1), ("n", 1), ("top_logprobs", 0)):
+            value = getattr(request, name)
+            if not isinstance(value, Integral):
+                raise BadRequest(f"{name} is {value!r}; it must be a whole number")
+            if value < least:
+                raise BadRequest(f"{name} is {value}; it must be at least {least}")
         if "" in request.stop:
             raise BadRequest("a stop string is empty; give at least one character")
         if request.stop and None in [self.tokenizers[s] for s in request.policy.sides()]:

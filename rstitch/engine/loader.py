@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -10,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.utils import logging as hub_logging
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
-from transformers.utils import logging as hf_logging
 
 from rstitch.config import EngineConfig
 from rstitch.engine import hub, quantised, support, vocabulary
@@ -21,6 +18,7 @@ from rstitch.engine.attention import NAME
 from rstitch.engine.declared import declared
 from rstitch.engine.layout import transpose_linears
 from rstitch.engine.probe import probe
+from rstitch.engine.quiet import quiet
 from rstitch.engine.threads import Threads
 from rstitch.engine.torch_runner import TorchRunner
 from rstitch.engine.vocabulary import Vocabulary
@@ -161,11 +159,9 @@ def _check_directory(source: str) -> None:
 
 def guarded(what: str, load: Callable[[], Any], *, source: str, revision: str | None = None) -> Any:
     """Call transformers, turning what it finds wrong with the files into BadModel."""
-    verbosity, hub_verbosity = hf_logging.get_verbosity(), hub_logging.get_verbosity()
-    hf_logging.set_verbosity_error()  # its reports of many lines: what matters is checked here
-    hub_logging.set_verbosity(logging.ERROR)
     try:
-        return load()
+        with quiet():
+            return load()
     except RStitchError:
         raise
     except SafetensorError as error:
@@ -183,9 +179,6 @@ def guarded(what: str, load: Callable[[], Any], *, source: str, revision: str | 
             f"{source} is no directory, and as a hub id it cannot be loaded: {first}"
         )
         raise BadModel(line) from error
-    finally:
-        hf_logging.set_verbosity(verbosity)
-        hub_logging.set_verbosity(hub_verbosity)
 
 
 def _device(config: EngineConfig) -> torch.device:
@@ -222,7 +215,8 @@ def _check_complete(source: str, model: Any, info: dict[str, Any], tokens: int) 
 def _generation(source: str, revision: str | None, settings: Any) -> Any:
     """Of the file, or of the configuration where there is none."""
     try:
-        return GenerationConfig.from_pretrained(source, revision=revision or "main")
+        with quiet():
+            return GenerationConfig.from_pretrained(source, revision=revision or "main")
     except OSError:
         return GenerationConfig.from_model_config(settings)
 

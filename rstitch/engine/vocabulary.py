@@ -40,6 +40,7 @@ class Vocabulary:
 
     @property
     def size(self) -> int:
+        """Tokens, and one more than the largest id, since `read` lets no id be left out."""
         return len(self.base) + len(self.added)
 
     def find(self, token: str) -> int | None:
@@ -65,6 +66,7 @@ def read(
     every, added = tokenizer.get_vocab(), dict(tokenizer.get_added_vocab())
     base = {token: i for token, i in every.items() if token not in added}
     ends -= {added.pop(token) for token in made_up(every, added, declared)}
+    _check_whole(source, {*base.values(), *added.values()}, len(base) + len(added))
     found = {role: mark for role, mark in MARKS.items() if mark in added}
     names = {i: token for token, i in added.items()}
     own = tokenizer.eos_token if tokenizer.eos_token_id in ends else names.get(min(ends, default=0))
@@ -79,6 +81,18 @@ def read(
     if found.get(END) and roles and END in roles:
         ends |= {added[found[END]]}
     return Vocabulary(source, base, _merges(tokenizer), added, ends, found)
+
+
+def _check_whole(source: str, ids: set[int], size: int) -> None:
+    """Refuse ids with holes: the tokens are as many columns of the logits, from 0 on, and where one
+    is nobody's, the last token, often an end of text, would be cut off."""
+    free = next((i for i in range(size) if i not in ids), None)
+    if free is not None:
+        raise BadPair(
+            f"the tokenizer of {source} has {size} tokens and ids up to {max(ids)}, but none with "
+            f"id {free}; name a token for every id in a copy of its tokenizer.json, or choose "
+            "another model"
+        )
 
 
 def _merges(tokenizer: Any) -> list[str]:

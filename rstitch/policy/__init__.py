@@ -18,7 +18,12 @@ def make(name: str, **params: Any) -> Policy:
 
 def load(name: str, **params: Any) -> Policy:
     """As `make`, and `path.py:Class` too, whose code is run: only for names that a user gave."""
-    return build(from_file(name) if is_file(name) else find(name), name, params)
+    return build(find_or_run(name), name, params)
 
 
-__all__ = ["REGISTRY", "Policy", "load", "make"]
+def find_or_run(name: str) -> type[Policy]:
+    """The class of that name; runs a file so named, so only for names that a user gave."""
+    return from_file(name) if is_file(name) else find(name)
+
+
+__all__ = ["REGISTRY", "Policy", "find_or_run", "load", "make"]

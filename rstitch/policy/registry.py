@@ -79,7 +79,7 @@ def build(policy: type[Policy], name: str, params: dict[str, Any]) -> Policy:
     unknown = sorted(set(params) - set(known))
     if unknown:
         raise BadRequest(f"policy {name!r} has no parameter {unknown[0]!r}; {takes}")
-    missing = [field.name for field in fields if _needed(field) and field.name not in params]
+    missing = [field.name for field in fields if is_needed(field) and field.name not in params]
     if missing:
         raise BadRequest(f"policy {name!r} needs a value for {missing[0]!r}; {takes}")
     try:
@@ -88,7 +88,8 @@ def build(policy: type[Policy], name: str, params: dict[str, Any]) -> Policy:
         raise BadRequest(f"policy {name!r} cannot be made: {error}") from error
 
 
-def _needed(field: dataclasses.Field[Any]) -> bool:
+def is_needed(field: dataclasses.Field[Any]) -> bool:
+    """Whether a parameter has no default."""
     nothing = dataclasses.MISSING
     return field.default is nothing and field.default_factory is nothing
 

@@ -82,8 +82,9 @@ def test_json(tmp_path: Path, answers: list[Trace]) -> None:
         "complete": False,
         "difference": None,
         "at": None,
+        "record": None,
     }
-    assert dishonest["complete"] and dishonest["at"] == 5
+    assert dishonest["complete"] and dishonest["at"] == 5 and dishonest["record"] == "decision"
     assert dishonest["difference"].startswith("recorded: ")
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import signal
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,12 +12,11 @@ from unittest.mock import patch
 import pytest
 
 from rstitch import trace as traces
-from rstitch.api import Piece
-from rstitch.cli.generate import show
 from rstitch.costs import LinearCosts, save_profile
 from rstitch.engine.probe import CountingSlabs
 from rstitch.engine.runner import Extend
 from rstitch.engine.torch_runner import TorchRunner
+from rstitch.errors import BadRequest
 from rstitch.explain import check
 from rstitch.types import Sampling
 from tests.cli.terminal import Done, rstitch, start_slowly
@@ -41,7 +37,7 @@ def generate(prompt: str, *options: str, stdin: bytes = b"") -> Done:
 def test_the_answer_alone_is_on_stdout() -> None:
     expected = stitch().generate(PROMPT, raw=True, max_tokens=30)
     done = generate(PROMPT, *RAW)
-    assert (done.code, done.out) == (0, expected.text + "\n")
+    assert (done.code, done.out) == (0, expected.text.lstrip() + "\n")
     usage = expected.usage
     assert done.err.count("\n") == 1
     assert done.err.startswith(
@@ -132,6 +128,55 @@ def test_options_reach_the_answer(tmp_path: Path) -> None:
     assert generate(PROMPT, "--raw", *options, "--dtype", "bfloat16").out == found["text"] + "\n"
 
 
+def test_tau_is_the_parameter_of_a_policy_that_has_one() -> None:
+    """In nats too, which the loaded pair puts right."""
+    plain = json.loads(generate(PROMPT, *RAW, "--json").out)
+    named = json.loads(generate(PROMPT, *RAW, "--policy", "entropy", "--json").out)
+    assert (named["policy"], named["text"]) == (plain["policy"], plain["text"])
+    rest = ["--raw", "--max-tokens", "3", "--policy", "rewind", "--param", "epsilon=0.5"]
+    found = json.loads(generate(PROMPT, *rest, "--tau", "2nats", "--json").out)["policy"]
+    assert found == {"name": "rewind", "tau": stitch().normalised("2nats"), "epsilon": 0.5}
+
+
+def test_stop_tokens_and_the_end_of_text() -> None:
+    """A token id ends the answer; what ends a text by itself is passed over if asked."""
+    expected = stitch().generate(PROMPT, raw=True, max_tokens=30, policy="llm")
+    third = expected.trace.proposals[2].token
+    first = [p.token for p in expected.trace.proposals].index(third)
+    alone = ["--raw", "--max-tokens", "30", "--policy", "llm", "--json"]
+    found = json.loads(
+        generate(PROMPT, *alone, "--stop-token", "0", "--stop-token", str(third)).out
+    )
+    assert found["reason"] == "stop" and found["usage"]["tokens"] == first + 1
+    with patch("rstitch.api.Stitch.streams", side_effect=BadRequest("seen")) as streams:
+        generate(PROMPT, *alone, "--ignore-eos", "--stop-token", "7")
+    assert streams.call_args.kwargs["ignore_eos"] is True
+    assert streams.call_args.kwargs["stop_token_ids"] == [7]
+
+
+def test_log_probabilities(tmp_path: Path) -> None:
+    """In the JSON and in the trace, which is still explained."""
+    path = tmp_path / "t"
+    done = generate(PROMPT, *RAW, "--logprobs", "3", "--json", "--trace", str(path))
+    found, (trace,) = json.loads(done.out), traces.read(path)
+    kept = [p for p in trace.proposals if p.keep]
+    assert [line["token"] for line in found["logprobs"]] == [p.token for p in kept]
+    assert "".join(line["text"] for line in found["logprobs"]) == found["text"]
+    for line, proposal in zip(found["logprobs"], kept, strict=True):
+        assert len(line["top_logprobs"]) == 3 and line["side"] == proposal.side.label
+        assert line["top_logprobs"][0] == [line["token"], line["logprob"]]
+    assert check(trace) is None
+
+
+def test_rows_and_remote_code_reach_the_loader() -> None:
+    with patch("rstitch.api.load", side_effect=BadRequest("seen")) as load:
+        generate(PROMPT, "--n", "4", "--max-rows", "2", "--trust-remote-code")
+        generate(PROMPT, "--n", "4")
+    first, second = (call.kwargs for call in load.call_args_list)
+    assert (first["max_rows"], first["trust_remote_code"]) == (2, True)
+    assert (second["max_rows"], second["trust_remote_code"]) == (4, False)
+
+
 def test_a_stop_string() -> None:
     text = stitch().generate(PROMPT, raw=True, max_tokens=30).text
     done = generate(PROMPT, *RAW, "--stop", "\0", "--stop", text[10:14])
@@ -170,6 +215,12 @@ def test_a_trace_is_explained(tmp_path: Path) -> None:
             "policy 'random' has no parameter 'r'; it takes",
         ),
         (["--policy", "random", "--param", "p=0.5"], "policy 'random' needs a value for 'q'"),
+        (["--policy", "entropy"], "policy 'entropy' needs a value for 'tau'; give --tau, such as"),
+        (["--tau", "0.1nat"], "--tau is '0.1nat'; it must be a number such as 0.02, or 0.24nats"),
+        (
+            ["--tau", "0.1", "--policy", "entropy", "--param", "tau=0.2"],
+            "give --tau 0.1 or --param tau=0.2, not both",
+        ),
         (["--policy", "random", "--param", "p"], "--param is 'p'; write it as name=number"),
         (["--policy", "entropy", "--param", "tau=x"], "--param tau is 'x'; it must be a number"),
         (["--param", "p=0.5"], "--param p=0.5 needs --policy"),
@@ -203,13 +254,36 @@ def test_a_bad_option_is_one_line(options: list[str], message: str) -> None:
         ("-", [], "the prompt is empty; say what should be answered"),
         ("", ["--raw"], "the SLM's prompt is empty"),
         ("7" * 300, ["--raw"], "the prompt has 300 tokens for the SLM, whose context is 256;"),
-        (PROMPT, ["--tau", "0.1", "--policy", "slm"], "give tau (0.1) or policy (slm), not both"),
-        (PROMPT, ["--max-tokens", "0"], "max_tokens is 0; it must be at least 1"),
-        (PROMPT, ["--stop", ""], "a stop string is empty; give at least one character"),
     ],
 )
 def test_a_bad_request_is_one_line(prompt: str, options: list[str], message: str) -> None:
     assert generate(prompt, *options).line.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--n", "0"], "n is 0; it must be at least 1"),
+        (["--max-tokens", "0"], "max_tokens is 0; it must be at least 1"),
+        (["--max-rows", "0"], "max_rows is 0; it must be at least 1"),
+        (["--logprobs", "-1"], "logprobs is -1; it must be at least 0"),
+        (["--stop-token", "-1"], "stop_token is -1; it must be at least 0"),
+        (["--stop", ""], "a stop string is empty; give at least one character"),
+        (["--tau", "0.1", "--policy", "slm"], "give tau (0.1) or policy (slm), not both"),
+        (["--profile", "no/such/file"], "profile no/such/file cannot be read: No such file"),
+        (["--trace", "/proc/nope"], "--trace /proc/nope cannot be written: "),
+    ],
+)
+def test_a_plain_mistake_is_told_before_anything_is_loaded(
+    options: list[str], message: str
+) -> None:
+    with patch("rstitch.api.load", side_effect=AssertionError("loaded")):
+        assert generate(PROMPT, *options).line.startswith(message)
+
+
+def test_an_unknown_option_is_named() -> None:
+    done = generate(PROMPT, "--temprature", "1")
+    assert done.code == 2 and "--temprature" in done.err
 
 
 def test_stdin_that_is_no_text() -> None:
@@ -235,6 +309,59 @@ def test_a_trace_that_cannot_be_written(tmp_path: Path) -> None:
     assert done.err.splitlines()[1:] == [
         "rstitch: --trace /dev/full cannot be written: No space left on device"
     ]
+
+
+def test_the_traces_of_answers_that_fail_are_saved(tmp_path: Path) -> None:
+    """Of all samples, also where closing the others raises."""
+    path, policy = tmp_path / "t", tmp_path / "bad.py"
+    policy.write_text(BAD)
+    options = ["--raw", "--max-tokens", "30", "--n", "2", "--trace", str(path)]
+    done = generate(PROMPT, *options, "--policy", f"{policy}:Bad")
+    assert done.code == 1 and done.err.count("\n") == 1 and "ZeroDivisionError" in done.err
+    assert len(traces.read(path)) == 2
+    with patch("rstitch.stream.Stream.close", side_effect=BadRequest("no end")):
+        path.unlink()
+        assert generate(PROMPT, *RAW, "--trace", str(path)).code == 1
+    assert len(traces.read(path)) == 1
+
+
+BAD = """
+from dataclasses import dataclass
+from rstitch.policy.entropy import EntropyThreshold
+ASKED = []
+@dataclass(frozen=True)
+class Bad(EntropyThreshold):
+    tau: float = 0.6
+    @classmethod
+    def decide(cls, signals, state):
+        ASKED.append(1 / (len(ASKED) < 12))
+        return EntropyThreshold.decide.__func__(cls, signals, state)
+"""
+
+
+def failing_write(found: Any, file: Any) -> None:
+    file.write("half a ")
+    raise OSError(28, "No space left on device")
+
+
+def test_an_earlier_trace_stays_where_saving_fails(tmp_path: Path) -> None:
+    path = tmp_path / "t"
+    path.write_text("an earlier trace")
+    path.chmod(0o640)
+    with patch("rstitch.trace.write", failing_write):
+        done = generate(PROMPT, *RAW, "--trace", str(path))
+    assert done.code == 1 and "No space left on device" in done.err
+    assert path.read_text() == "an earlier trace" and list(tmp_path.iterdir()) == [path]
+    assert generate(PROMPT, *RAW, "--trace", str(path)).code == 0
+    assert len(traces.read(path)) == 1 and list(tmp_path.iterdir()) == [path]
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_link_to_a_trace_stays_a_link(tmp_path: Path) -> None:
+    path, link = tmp_path / "t", tmp_path / "link"
+    link.symlink_to(path)
+    assert generate(PROMPT, *RAW, "--trace", str(link)).code == 0
+    assert link.is_symlink() and len(traces.read(path)) == 1
 
 
 # -- interrupted ----------------------------------------------------------------------------------
@@ -268,6 +395,18 @@ def test_ctrl_c_during_a_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert 0 < kept_so_far(path, done.out) < 19
 
 
+def test_ctrl_c_is_130_even_if_the_trace_cannot_be_saved(tmp_path: Path) -> None:
+    path = tmp_path / "t"
+    with (
+        patch("rstitch.trace.write", failing_write),
+        patch("rstitch.stream.Stream.result", side_effect=KeyboardInterrupt),
+    ):
+        done = generate(PROMPT, *RAW, "--trace", str(path))
+    assert done.code == 130 and "Traceback" not in done.err
+    assert f"rstitch: --trace {path} cannot be written: No space left on device\n" in done.err
+    assert not list(tmp_path.iterdir())
+
+
 def test_ctrl_c_in_the_middle_of_a_stream(tmp_path: Path) -> None:
     """As a person does it: the signal, to another process, once text has come."""
     path = tmp_path / "t"
@@ -296,67 +435,3 @@ def test_a_reader_that_goes_away(tmp_path: Path) -> None:
     (trace,) = traces.read(path)
     assert trace.texts[0].encode().startswith(first) or not trace.texts[0]
     assert check(trace) is None
-
-
-# -- reasoning and answer -------------------------------------------------------------------------
-
-
-class FakeStream:
-    """Pieces of the size asked for."""
-
-    def __init__(self, text: str, size: int, starts_thinking: bool = True) -> None:
-        self.starts_thinking = starts_thinking
-        self.pieces = [Piece(text[i : i + size], None) for i in range(0, len(text), size)]
-
-    def __iter__(self) -> Any:
-        return iter(self.pieces)
-
-
-def shown(stream: FakeStream, quiet: bool = False) -> tuple[str, str]:
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
-        show(stream, quiet)  # type: ignore[arg-type]
-    return out.getvalue(), err.getvalue()
-
-
-SIZES = [1, 2, 5, 7, 1000]
-
-
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize(
-    ("text", "starts_thinking", "answer", "reasoning"),
-    [
-        ("so 7 < 8\n</think>\n\nIt is 7.", True, "\n\nIt is 7.", "so 7 < 8\n</think>"),
-        ("so 7", True, "", "so 7"),
-        ("so 7 </thin", True, "", "so 7 </thin"),
-        ("It is <b>7</b>", False, "It is <b>7</b>", ""),
-        ("It is <thin", False, "It is <thin", ""),
-        ("<think>so</think>7", False, "7", "<think>so</think>"),
-        ("a</think>b<think>c</think>d", True, "bd", "a</think><think>c</think>"),
-        ("one\ttab, [bold]no markup[/] \x07\r\n\x0b", False, "", None),
-    ],
-)
-def test_pieces_go_to_the_output_they_belong_to(
-    text: str, starts_thinking: bool, answer: str, reasoning: str | None, size: int
-) -> None:
-    """However the text is cut; and off the terminal it is not changed by a character."""
-    expected = (text, "") if reasoning is None else (answer, reasoning)
-    out, err = shown(FakeStream(text, size, starts_thinking))
-    assert (out, err) == (expected[0] + "\n", expected[1])
-
-
-def test_quiet_prints_nothing() -> None:
-    assert shown(FakeStream("so</think>7", 3), quiet=True) == ("", "")
-
-
-def test_colours_on_a_terminal_only() -> None:
-    answer = stitch().generate(PROMPT, raw=True, max_tokens=5)
-    kept = [p for p in answer.trace.proposals if p.keep]
-    stream = FakeStream("", 1, starts_thinking=False)
-    stream.pieces = [Piece("word ", proposal) for proposal in kept]
-    assert shown(stream) == ("word " * 5 + "\n", "")
-    terminal = {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLORTERM": "truecolor"}
-    with patch.dict(os.environ, terminal):
-        os.environ.pop("NO_COLOR", None)
-        out, err = shown(stream)
-    assert out.count("\x1b[") >= 5 and out.count("word ") == 5 and err == ""

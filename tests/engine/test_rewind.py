@@ -15,7 +15,7 @@ from rstitch.policy import make
 from rstitch.policy.base import Decision, Policy, Signals
 from rstitch.policy.rewind import Rewind
 from rstitch.types import Failed, Sampling, Side
-from tests.engine.test_engine import Letters
+from tests.engine.asking import Letters
 from tests.fakes import EOS, PROMPTS, VOCAB, says, scripted, sure, unsure
 from tests.models import Answer, assert_clean, collect, drain, engine, prompt, run
 from tests.same import assert_same_answers

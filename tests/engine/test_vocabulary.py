@@ -44,6 +44,43 @@ R1 = words({"<eos>": 3, "<user>": 4, "<think>": 5, "</think>": 6}, "<eos>", sour
 QWEN = words({"<end>": 3, "<im>": 4, "<stop>": 5, "<think>": 7, "</think>": 8}, "<stop>")
 
 
+# -- ids without holes ----------------------------------------------------------------------------
+
+
+class Told:
+    """As much of a tokenizer as `vocabulary.read` asks for."""
+
+    def __init__(self, base: dict[str, int], added: dict[str, int]) -> None:
+        self.base, self.added = base, added
+        self.eos_token, self.eos_token_id = max(added.items(), key=lambda item: item[1])
+
+    def get_vocab(self) -> dict[str, int]:
+        return {**self.base, **self.added}
+
+    def get_added_vocab(self) -> dict[str, int]:
+        return self.added
+
+
+def test_ids_with_a_hole_are_refused_by_name() -> None:
+    """Logits are cut to as many columns as there are tokens: the last, here the end, was lost."""
+    whole = Told(BASE, {"<think>": 3, "<eos>": 4})
+    assert vocabulary.read("one", whole, frozenset({4})).size == 5
+    with pytest.raises(
+        BadPair,
+        match="the tokenizer of one has 5 tokens and ids up to 7, but none "
+        "with id 4; name a token for every id",
+    ):
+        vocabulary.read("one", Told(BASE, {"<think>": 3, "<eos>": 7}), frozenset({7}))
+    with pytest.raises(BadPair, match="ids up to 3, but none with id 4"):
+        vocabulary.read("one", Told(BASE, {"<think>": 3, "<eos>": 3}), frozenset({3}))
+
+
+def test_a_token_of_transformers_own_making_leaves_no_hole() -> None:
+    made = Told(BASE, {"<eos>": 3, "<|endoftext|>": 4})
+    found = vocabulary.read("one", made, frozenset({3}), declared=frozenset({"<eos>"}))
+    assert found.size == 4
+
+
 # -- one family -----------------------------------------------------------------------------------
 
 

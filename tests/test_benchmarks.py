@@ -1,0 +1,111 @@
+"""What the benchmarks compute by themselves, and whether their results belong to what ships."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from benchmarks import common
+from benchmarks.inflight import Pass, Run, mean_costs, optimum
+from rstitch.pairs import BUILTIN
+from rstitch.types import Side
+
+CARD = json.loads((BUILTIN / "pair.json").read_text())
+
+
+@pytest.mark.parametrize("path", sorted(common.RESULTS.glob("*.json")), ids=lambda path: path.stem)
+def test_a_result_belongs_to_the_pair_that_ships(path: Path) -> None:
+    """Run the benchmark again with --save after another pair has been shipped."""
+    measured = json.loads(path.read_text()).get("pair")
+    if measured is None:
+        pytest.skip("does not say yet which weights it measured")
+    assert measured["version"] in (CARD["version"], None)
+    for name, digest in measured["sha256"].items():
+        assert digest == CARD["sha256"][name], name
+
+
+def test_the_weights_of_the_built_in_pair_and_of_a_directory(tmp_path: Path) -> None:
+    found = common.weights()
+    assert found["version"] == CARD["version"]
+    assert set(found["sha256"]) == {"slm/model.safetensors", "llm/model.safetensors"}
+    assert found["sha256"].items() <= CARD["sha256"].items()
+    (tmp_path / "slm").mkdir()
+    (tmp_path / "slm" / "model.safetensors").write_bytes(b"trained")
+    digest = hashlib.sha256(b"trained").hexdigest()
+    assert common.weights(tmp_path) == {
+        "version": None,
+        "sha256": {"slm/model.safetensors": digest},
+    }
+
+
+def test_the_commit_says_whether_the_code_was_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A saved result is no change of the code; where there is no git there is no commit."""
+    monkeypatch.setattr(common, "ROOT", tmp_path)
+    monkeypatch.setattr(common, "RESULTS", tmp_path / "results")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert common.commit() is None
+
+    def git(*words: str) -> str:
+        who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+        command = ["git", "-C", str(tmp_path), *who, *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    git("init", "-q")
+    (tmp_path / "code").write_text("1")
+    git("add", "code")
+    git("commit", "-q", "-m", "code")
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "new.json").write_text("{}")
+    assert common.commit() == git("rev-parse", "--short", "HEAD")
+    (tmp_path / "code").write_text("2")
+    assert common.commit() == git("rev-parse", "--short", "HEAD") + "+dirty"
+
+
+# -- the optimum of benchmarks/inflight.py --------------------------------------------------------
+
+
+def test_the_mean_cost_by_rows() -> None:
+    """By hand: 1 row 2 s, 3 rows 4 s, so 2 rows 3 s; beyond what was seen, the nearest."""
+    steps = [Pass(Side.SLM, rows, rows, s) for rows, s in ((1, 1.0), (1, 3.0), (3, 4.0))]
+    assert mean_costs(steps, 4) == [2.0, 2.0, 3.0, 4.0, 4.0]
+    assert mean_costs([], 1) == [0.0, 0.0]
+
+
+def test_the_optimum_of_one_row() -> None:
+    """Of 4 SLM steps of 1 s half are discarded, so 2 LLM steps of 4 s: 4 tokens in 12 s, and no
+    threshold can change that. A prefill of 5 s counts on neither side."""
+    steps = [Pass(Side.SLM, 1, 1, 1.0)] * 4 + [Pass(Side.LLM, 1, 2, 4.0)] * 2
+    run = Run(seconds=17.0, kept=4, passes=[*steps, Pass(Side.LLM, 1, 100, 5.0)])
+    run.asked, run.left = {Side.SLM: 4, Side.LLM: 2}, {Side.SLM: 2, Side.LLM: 2}
+    found = optimum(run, 1)
+    assert found["optimum"] == pytest.approx(4 / 12) and found["reached"] == pytest.approx(1)
+
+
+def test_the_optimum_of_two_rows_that_wait_for_each_other() -> None:
+    """An LLM step takes 10 s for one row or two; the SLM's 1 s. Half of the SLM's tokens are
+    discarded, the LLM always hands back.
+
+    Both waiting (b = 2): from none waiting, 1/4, 1/2, 1/4 go to 0, 1, 2; from one, half stay; from
+    two, all return: visits 2 : 2 : 1.5, so (2 * 1 + 2 * 0.5 + 1.5 * 2) tokens in (2 + 2 + 15) s.
+    At once (b = 1): visits 4 : 2 : 1, so (4 * 1 + 2 * 1 + 1 * 2) tokens in (4 + 20 + 10) s.
+    """
+    steps = [Pass(Side.SLM, 1, 1, 1.0), Pass(Side.SLM, 2, 2, 1.0)]
+    steps += [Pass(Side.LLM, 1, 1, 10.0), Pass(Side.LLM, 2, 2, 10.0)]
+    run = Run(seconds=34.0, kept=8, passes=steps)  # as the naive rule does
+    run.asked, run.left = {Side.SLM: 8, Side.LLM: 4}, {Side.SLM: 4, Side.LLM: 4}
+    found = optimum(run, 2)
+    assert found["best"] == 2 and found["optimum"] == pytest.approx(6 / 19)
+    assert found["reached"] == pytest.approx((8 / 34) / (6 / 19))
+
+
+def test_a_step_that_is_no_line_is_bounded() -> None:
+    """Two rows as dear as four: a line through the costs put the optimum below what was reached."""
+    costs = {1: 1.0, 2: 4.0, 3: 4.0, 4: 4.0}
+    steps = [Pass(Side.LLM, rows, rows, costs[rows]) for rows in costs]
+    assert mean_costs(steps, 4)[1:] == list(costs.values())
