@@ -36,10 +36,13 @@ def assert_rows(side: Side, one: TorchRunner, model_ids: dict[int, list[int]]) -
 
 
 @pytest.mark.parametrize("side", Side)
-@pytest.mark.parametrize("seed", range(4))
-def test_random_histories_equal_a_full_forward(side: Side, seed: int) -> None:
-    """Forty operations over up to six rows; logits of every fed token, or of the last ones."""
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("least", [3, 1000])
+def test_random_histories_equal_a_full_forward(side: Side, seed: int, least: int) -> None:
+    """Forty operations over up to six rows; logits of every fed token, or of the last ones. Forked
+    rows share what they have in common from `least` tokens on."""
     pick, one = random.Random(seed), runner(side, max_rows=6)
+    one.kv.min_shared = least
     ids: dict[int, list[int]] = {}
     for _ in range(40):
         action = pick.choices(["extend", "truncate", "fork", "open", "free"], [5, 2, 1, 1, 0.5])[0]
@@ -65,7 +68,8 @@ def test_random_histories_equal_a_full_forward(side: Side, seed: int) -> None:
             one.truncate(row, len(ids[row]))
         elif action == "fork" and 0 < len(ids) < 6:
             row = pick.choice(sorted(ids))
-            ids[one.fork(row)] = list(ids[row])
+            n = pick.randint(0, len(ids[row]))
+            ids[one.fork(row, n)] = ids[row][:n]
         elif action == "free" and ids:
             row = pick.choice(sorted(ids))
             one.free(row)
@@ -233,6 +237,21 @@ def test_hidden_states_of_a_compiled_runner(monkeypatch: pytest.MonkeyPatch) -> 
     assert differ(logits, plain_logits(Side.LLM, ids[:19])[-1:]) < TOLERANCE
     logits = one.extend([Extend(row, ids[19:])])
     assert differ(logits, plain_logits(Side.LLM, ids)[-1:]) < TOLERANCE
+
+
+def test_compiled_steps_leave_rows_that_share_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", lambda forward, **_: forward)
+    one = TorchRunner(model(Side.LLM), 97, 4, LONGEST, compile=True)
+    ids, first = list(prompt(140)), one.open()
+    one.extend([Extend(first, ids)])
+    rows = {first: ids, one.fork(first, 139): ids[:139], one.open(): []}
+    for count in (1, 3, 1):
+        for row in rows:
+            fed = [7 + count] * count
+            rows[row] = [*rows[row], *fed]
+            got = one.extend([Extend(row, fed)])
+            assert differ(got[0], plain_logits(Side.LLM, rows[row])[-1]) < TOLERANCE
+    assert one.kv.prefixed == 139
 
 
 def test_both_ways_of_loading_have_the_same_weights() -> None:
