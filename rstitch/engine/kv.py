@@ -26,8 +26,9 @@ from rstitch.engine.prefix import Prefix, Share
 
 MIN_CAPACITY = 256
 MIN_SLOTS = 4
-MIN_SHARED = 128
-"""Attending a prefix costs a few operations more per layer, so shorter ones are copied."""
+MIN_SHARED = 256
+"""Attending a prefix costs a few operations more per layer, and slots have as many places anyhow:
+shorter ones are copied."""
 
 
 class OutOfCells(RuntimeError):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from rstitch.engine import kv as kv_module
 from rstitch.engine.request import Request, sample_ids
 from rstitch.errors import BadRequest
 from rstitch.policy import make
@@ -15,6 +16,13 @@ from tests.fakes import says, scripted, sure
 from tests.hashed import hashed
 from tests.models import assert_clean, collect, drain, engine, prompt, run
 from tests.same import assert_same_answers
+
+
+@pytest.fixture(autouse=True)
+def _prompts_of_the_random_models_are_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their contexts hold 256 tokens, from which on prompts are shared."""
+    monkeypatch.setattr(kv_module, "MIN_SHARED", 128)
+
 
 SLM, LLM = Side.SLM, Side.LLM
 PROMPTS = {SLM: tuple(range(2, 14)), LLM: tuple(range(3, 16))}

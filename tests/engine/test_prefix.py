@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from rstitch.engine import kv as kv_module
 from rstitch.engine.batch import Span
 from rstitch.engine.prefix import Prefix, Share
 from rstitch.engine.runner import Extend
@@ -16,6 +17,13 @@ from rstitch.engine.torch_runner import TorchRunner
 from rstitch.types import Side
 from tests.engine.test_attention import BATCHES, DIM, EXTRAS, Rows
 from tests.models import model, plain_logits, prompt, runner
+
+
+@pytest.fixture(autouse=True)
+def _prompts_of_the_random_models_are_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their contexts hold 256 tokens, from which on prompts are shared."""
+    monkeypatch.setattr(kv_module, "MIN_SHARED", 128)
+
 
 LLM = Side.LLM
 

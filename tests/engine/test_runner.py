@@ -7,12 +7,20 @@ import random
 import pytest
 import torch
 
+from rstitch.engine import kv as kv_module
 from rstitch.engine.compiled import BUCKETS, CompiledStep
 from rstitch.engine.runner import Extend
 from rstitch.engine.torch_runner import TorchRunner
 from rstitch.types import Side
 from tests.models import ROWS, model, plain_logits, prompt, runner
 from tests.same import TOLERANCE
+
+
+@pytest.fixture(autouse=True)
+def _prompts_of_the_random_models_are_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their contexts hold 256 tokens, from which on prompts are shared."""
+    monkeypatch.setattr(kv_module, "MIN_SHARED", 128)
+
 
 LONGEST = 256
 
