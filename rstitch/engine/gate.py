@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rstitch import sampling
-from rstitch.engine import signals
+from rstitch.engine import plain, signals
 from rstitch.engine.marks import Marks
 from rstitch.engine.sequence import Sequence
 from rstitch.engine.signals import Counters
@@ -36,6 +36,8 @@ def read(
     What no row asks for (draws, signals) is not computed: on small models each tensor operation
     here shows in the time per token. hidden: (rows, width), where some policy reads `score`.
     """
+    if plain.serves(logits, rows, vocab_size):
+        return plain.read(logits, rows, side, vocab_size)
     logp = sampling.log_probs(logits, vocab_size)
     best, likeliest = logp.max(-1)
     reads = signals.asked(rows)

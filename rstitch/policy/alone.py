@@ -16,12 +16,16 @@ class _Alone(Policy):
     """Keeps every token and never hands over; the other side is not run at all."""
 
     side: ClassVar[Side]
+    plain: ClassVar[bool] = True
 
     def start(self) -> Side:
         return self.side
 
     def sides(self) -> tuple[Side, ...]:
         return (self.side,)
+
+    def decide_plainly(self, side: Side, entropy: float) -> tuple[Side, bool]:
+        return side, True
 
     @classmethod
     def decide(cls, signals: Signals, state: Tensor) -> Decision:

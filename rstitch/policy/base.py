@@ -97,6 +97,9 @@ class Policy(ABC):
                 f"policy class {cls.__name__} has top = {cls.top}; it must be positive where "
                 "`reads` names top_probs, and 0 elsewhere"
             )
+        decides = "decide" in vars(cls) and "decide_plainly" not in vars(cls)
+        if cls.reads or decides:  # what it inherited says nothing about its own rule
+            cls.plain = False
 
     @classmethod
     def recorded(cls) -> tuple[str, ...]:
@@ -108,6 +111,16 @@ class Policy(ABC):
             elif name != "span":  # several numbers per pass, in a field of their own
                 names.append(name)
         return tuple(names)
+
+    plain: ClassVar[bool] = False
+    """It reads side and entropy, remembers nothing, and has `decide_plainly`."""
+
+    def decide_plainly(self, side: Side, entropy: float) -> tuple[Side, bool]:
+        """(next side, keep) of one row: `decide` in plain numbers, where `plain` is true.
+
+        entropy: a float32 value.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is not plain")
 
     def start(self) -> Side:
         """Who writes the first token."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 from torch import Tensor
 
 from rstitch.policy.base import Decision, Policy, Signals, hand_off, need_number, threshold
@@ -16,6 +17,7 @@ class EntropyThreshold(Policy):
     """Leave the SLM where H > tau, leave the LLM where H <= tau; each judged by its own entropy."""
 
     name: ClassVar[str] = "entropy"
+    plain: ClassVar[bool] = True
 
     tau: float
     """Normalised entropy. At 1 and above the SLM writes alone, below 0 the LLM: both exactly."""
@@ -33,6 +35,10 @@ class EntropyThreshold(Policy):
 
     def initial_state(self) -> tuple[float, ...]:
         return (threshold(self.tau),)
+
+    def decide_plainly(self, side: Side, entropy: float) -> tuple[Side, bool]:
+        unsure = entropy > float(np.float32(threshold(self.tau)))
+        return (Side.LLM if unsure else Side.SLM), side is Side.LLM or not unsure
 
     @classmethod
     def decide(cls, signals: Signals, state: Tensor) -> Decision:
