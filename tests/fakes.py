@@ -117,10 +117,10 @@ class Scripted:
         del self.ids[row][n:]
         self.kv.length[row] = n
 
-    def fork(self, row: int) -> int:
+    def fork(self, row: int, n: int) -> int:
         copy = self.open()
-        self.ids[copy] = list(self.ids[row])
-        self.kv.length[copy] = len(self.ids[row])
+        self.ids[copy] = self.ids[row][:n]
+        self.kv.length[copy] = n
         return copy
 
     def free(self, row: int) -> None:

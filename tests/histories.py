@@ -53,7 +53,8 @@ def play(side: Side, one: Any, seed: int, count: int, tolerance: float = TOLERAN
             one.truncate(row, len(ids[row]))
         elif action == "fork" and 0 < len(ids) < ROWS:
             row = pick.choice(sorted(ids))
-            ids[one.fork(row)] = list(ids[row])
+            n = pick.randint(0, len(ids[row]))
+            ids[one.fork(row, n)] = ids[row][:n]
         elif action == "free" and ids:
             row = pick.choice(sorted(ids))
             one.free(row)

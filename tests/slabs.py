@@ -34,4 +34,5 @@ def count_slabs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(KVSlabs, "_slab", counted(KVSlabs._slab))
     monkeypatch.setattr(KVSlabs, "_grown", counted(KVSlabs._grown))
+    monkeypatch.setattr(KVSlabs, "_copied", counted(KVSlabs._copied))
     return alive

@@ -17,6 +17,7 @@ from transformers import AttentionInterface
 
 from rstitch.engine.batch import Batch, additive, visible
 from rstitch.engine.compiled import RowBatch
+from rstitch.engine.part import Part
 
 NAME = "rstitch"
 
@@ -29,6 +30,18 @@ class Extra(NamedTuple):
     softcap: float | None = None
     sinks: Tensor | None = None
     """Logits (query heads,) that take part in the softmax and attend to nothing (gpt-oss)."""
+    weighed: bool = False
+    """Outputs have one more column: the logarithm of the softmax's denominator, by which they can
+    be merged with what the same queries found elsewhere. Then they are float32, and without sinks,
+    which take part once only."""
+
+
+FUSED = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
+"""What scaled_dot_product_attention runs on the CPU, which returns the weights too: half the time
+of doing it by hand. It is torch's own business, so it may be missing one day."""
+
+LEAST = -1e30
+"""Instead of the logarithm of 0, where a query sees no key at all."""
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, extra: Extra) -> Tensor:
@@ -40,22 +53,41 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, extra
     batch, q_heads, n, _ = query.shape
     kv_heads = key.shape[1]
     folded = query.reshape(batch, kv_heads, q_heads // kv_heads * n, query.shape[-1])
-    if extra.softcap is None and extra.sinks is None:
+    if extra.weighed:
+        out = _weighed(folded, key, value, bias, extra)
+    elif extra.softcap is None and extra.sinks is None:
         out = F.scaled_dot_product_attention(folded, key, value, attn_mask=bias, scale=extra.scale)
     else:
         out = _attend_by_hand(folded, key, value, bias, extra, n)
-    return out.reshape(batch, q_heads, n, value.shape[-1])
+    return out.reshape(batch, q_heads, n, out.shape[-1])
+
+
+def _weighed(
+    folded: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, extra: Extra
+) -> Tensor:
+    """`attend` with its denominators."""
+    plain = bias is None and extra.softcap is None and key.shape[3] == value.shape[3]
+    if FUSED and plain and folded.is_cpu:
+        out, weight = FUSED(folded, key, value, scale=extra.scale)
+        return torch.cat([out.float(), weight[..., None].float()], dim=-1)
+    scores = _scores(folded, key, bias, extra)
+    weight = torch.logsumexp(scores, dim=-1, keepdim=True).clamp_(min=LEAST)
+    out = (scores - weight).exp_().to(value.dtype) @ value
+    return torch.cat([out.float(), weight], dim=-1)
+
+
+def _scores(folded: Tensor, key: Tensor, bias: Tensor | None, extra: Extra) -> Tensor:
+    scores = (folded @ key.transpose(-1, -2)).float() * extra.scale
+    if extra.softcap is not None:
+        scores = extra.softcap * torch.tanh(scores / extra.softcap)
+    return scores if bias is None else scores + bias
 
 
 def _attend_by_hand(
     folded: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, extra: Extra, n: int
 ) -> Tensor:
     """`attend` for what scaled_dot_product_attention does not know."""
-    scores = (folded @ key.transpose(-1, -2)).float() * extra.scale
-    if extra.softcap is not None:
-        scores = extra.softcap * torch.tanh(scores / extra.softcap)
-    if bias is not None:
-        scores = scores + bias
+    scores = _scores(folded, key, bias, extra)
     if extra.sinks is not None:
         sink = extra.sinks.float().view(1, key.shape[1], -1, 1).repeat_interleave(n, dim=2)
         sink = sink.expand(scores.shape[0], -1, -1, 1)
@@ -85,19 +117,61 @@ def attention(
     extra = Extra(scale, sliding_window, softcap, s_aux)
     if isinstance(batch, RowBatch):
         return _whole_row(batch, layer, query, key, value, extra), None
+    if batch.kv.shares and batch.shares:
+        own = _own(batch, layer, query, key, value, extra._replace(sinks=None, weighed=True))
+        return _with_prefixes(batch, layer, query, own[0], extra)[None].to(query.dtype), None
+    return _own(batch, layer, query, key, value, extra), None
+
+
+def _own(
+    batch: Batch, layer: int, query: Tensor, key: Tensor, value: Tensor, extra: Extra
+) -> Tensor:
+    """What rows have in their slots: (1, heads, tokens, dim) -> (1, tokens, heads, dim)."""
     keys, values = batch.kv.layer(layer, key[0], value[0])
     if len(batch.spans) == 1:
-        return _one_row(batch, layer, query, key, value, extra), None
-    keys[batch.slots, :, batch.positions] = key[0].transpose(0, 1)
-    values[batch.slots, :, batch.positions] = value[0].transpose(0, 1)
+        return _one_row(batch, layer, query, key, value, extra)
+    keys[batch.slots, :, batch.places] = key[0].transpose(0, 1)
+    values[batch.slots, :, batch.places] = value[0].transpose(0, 1)
     if batch.together and batch.padding.dense:
-        return _rectangle(batch, query[0].transpose(0, 1), keys, values, extra)[None], None
-    out = query.new_empty(query.shape[2], query.shape[1], value.shape[-1])
+        return _rectangle(batch, query[0].transpose(0, 1), keys, values, extra)[None]
+    width, dtype = value.shape[-1] + extra.weighed, torch.float32 if extra.weighed else query.dtype
+    out = query.new_empty(query.shape[2], query.shape[1], width, dtype=dtype)
     if batch.together:
         _together(batch, query, keys, values, extra, out)
     for index in batch.apart:
         _apart(batch, index, query, keys, values, extra, out)
-    return out[None], None
+    return out[None]
+
+
+def _with_prefixes(batch: Batch, layer: int, query: Tensor, own: Tensor, extra: Extra) -> Tensor:
+    """Merge what tokens found in their slots, (tokens, heads, dim + 1), with what they find in the
+    prefixes of their rows -> (tokens, heads, dim)."""
+    found, weight = own[..., :-1], own[..., -1:]
+    for part in batch.parts:
+        more, heavy = _in_prefix(part, layer, query, extra)
+        if part.source is None:
+            found = torch.lerp(found, more, torch.sigmoid(heavy - weight))
+            weight = torch.logaddexp(weight, heavy)
+        else:
+            old = weight[part.source]
+            found[part.source] = torch.lerp(found[part.source], more, torch.sigmoid(heavy - old))
+            weight[part.source] = torch.logaddexp(old, heavy)
+    if extra.sinks is not None:
+        found = found * torch.sigmoid(weight - extra.sinks.float()[:, None])
+    return found
+
+
+def _in_prefix(part: Part, layer: int, query: Tensor, extra: Extra) -> tuple[Tensor, Tensor]:
+    """What all tokens with that prefix find there: one row of queries, whichever rows they are of.
+    (tokens, heads, dim), and the weights (tokens, heads, 1)."""
+    keys, values = part.prefix.parts[layer, 0][None], part.prefix.parts[layer, 1][None]
+    queries = query if part.source is None else query[:, :, part.source]
+    bias, seen = None, part.visible(extra.window)
+    if seen is not None:
+        bias = additive(seen[None, None], query.shape[1] // keys.shape[1], query)
+    out = attend(queries, keys, values, bias, extra._replace(sinks=None, weighed=True))
+    out = out[0].transpose(0, 1)
+    return out[..., :-1], out[..., -1:]
 
 
 def _one_row(

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from rstitch.engine.kv import KVSlabs
+from rstitch.engine.part import Part, parts
+from rstitch.engine.prefix import Share
 
 ALONE = 12
 """What an attention call of its own costs a row, in tokens: fewer are better padded with others."""
@@ -25,7 +27,7 @@ class Span:
 
     slot: int
     start: int
-    """Tokens already cached: the position of the first fed one."""
+    """Tokens in the slot already: where the first fed one goes."""
     count: int
     """Tokens fed now."""
 
@@ -44,8 +46,32 @@ class Batch:
     _biases: dict[tuple[int, int | None, int], Tensor | None] = field(default_factory=dict)
 
     @cached_property
+    def shares(self) -> list[Share | None]:
+        """What each row refers to; empty where none does."""
+        if not self.kv.shares:
+            return []
+        found = [self.kv.shares.get(span.slot) for span in self.spans]
+        return found if any(found) else []
+
+    @cached_property
     def positions(self) -> Tensor:
-        """int64 (tokens,)."""
+        """int64 (tokens,): where they are in their rows."""
+        if not self.shares:
+            return self.places
+        before = [share.tokens if share else 0 for share in self.shares]
+        flat = [
+            b + p for s, b in zip(self.spans, before, strict=True) for p in range(s.start, s.end)
+        ]
+        return torch.tensor(flat, device=self.device)
+
+    @cached_property
+    def parts(self) -> list[Part]:
+        """The prefixes that are attended, each with the tokens of all its rows."""
+        return parts(self.shares, [span.count for span in self.spans], self.positions)
+
+    @cached_property
+    def places(self) -> Tensor:
+        """int64 (tokens,): where they go in their slots."""
         if len(self.spans) == 1:
             return torch.arange(self.spans[0].start, self.spans[0].end, device=self.device)
         flat = [p for s in self.spans for p in range(s.start, s.end)]

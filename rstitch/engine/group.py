@@ -42,14 +42,13 @@ class Group:
                 return
 
     def fork(self, heir: Sequence, side: Side, runner: Runner) -> Row | None:
-        """A row that has cached the prompt, copied from a sample that has, if there is one."""
+        """A row that has cached the prompt, from a sample that has, if there is one. The prompt's
+        last token is left out: a fresh sample has to feed it anew for the distribution after it."""
         prompt = len(heir.request.prompts[side])
         for other in self.members:
             row = other.rows.get(side)
             if row is not None and runner.cached(row) >= prompt:
-                copy = runner.fork(row)
-                runner.truncate(copy, prompt)
-                return copy
+                return runner.fork(row, max(prompt - 1, 0))
         return None
 
     def reading(self, side: Side) -> bool:

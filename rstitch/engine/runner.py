@@ -64,8 +64,8 @@ class Runner(Protocol):
         """Forget all but the first n cached tokens."""
         ...
 
-    def fork(self, row: Row) -> Row:
-        """A new row that has cached the same tokens."""
+    def fork(self, row: Row, n: int) -> Row:
+        """A new row that has cached the same first n tokens, shared where that is worth it."""
         ...
 
     def free(self, row: Row) -> None:

@@ -42,11 +42,11 @@ class TorchRunner:
 
     @torch.inference_mode()
     def open(self) -> Row:
-        self._make_room(len(self.kv.length) + 1, 0)
+        self._make_room(len(self.kv.length) + 1)
         return self._named(self.kv.open())
 
     def cached(self, row: Row) -> int:
-        return self.kv.length[self.kv.slot_of[row]]
+        return self.kv.cached(self.kv.slot_of[row])
 
     def extend(self, batch: Sequence[Extend], logits: Wanted = "last") -> Tensor:
         if self._compiled and len(batch) == 1 and logits == "last":
@@ -70,14 +70,13 @@ class TorchRunner:
     def _eager(
         self, forward: Callable[..., Tensor], batch: Sequence[Extend], logits: Wanted
     ) -> Tensor:
-        tokens = max(self.cached(item.row) + len(item.tokens) for item in batch)
-        self._make_room(len(self.kv.length), tokens)
-        self.kv.reserve(tokens)
+        self._make_room(len(self.kv.length), batch)
         slots, length = [self.kv.slot_of[item.row] for item in batch], self.kv.length
         spans = [
             Span(slot, length[slot], len(item.tokens))
             for slot, item in zip(slots, batch, strict=True)
         ]
+        self.kv.reserve(max(span.end for span in spans))
         flat = [token for item in batch for token in item.tokens]
         out = self._pass(forward, flat, Batch(self.kv, spans, self.device), logits)
         for span in spans:
@@ -88,13 +87,14 @@ class TorchRunner:
         """The pass over one row where it can be a compiled one, padding included."""
         start, count = self.cached(item.row), len(item.tokens)
         size = compiled.bucket(self.kv, start, count)
-        others = [self.cached(row) for row in self.kv.slot_of if row != item.row]
-        if not size or not self.fits([*others, start + size]):
+        if self.kv.slot_of[item.row] in self.kv.shares:  # its keys are in two pieces
             return None
-        self._make_room(len(self.kv.length), start + size)
-        self.kv.reserve(start + size)
-        slot = self.kv.slot_of[item.row]
+        if not size or not self.kv.holds(len(self.kv.length), start + size):
+            return None
         with torch.inference_mode():
+            self.kv.make_room(len(self.kv.length), start + size)
+            self.kv.reserve(start + size)
+            slot = self.kv.slot_of[item.row]
             out = compiled(self.kv, slot, list(item.tokens), size)
         self.kv.length[slot] = start + count
         return out
@@ -121,12 +121,12 @@ class TorchRunner:
     def truncate(self, row: Row, n: int) -> None:
         if not 0 <= n <= self.cached(row):
             raise ValueError(f"cannot truncate a row of {self.cached(row)} tokens to {n}")
-        self.kv.length[self.kv.slot_of[row]] = n
+        self.kv.truncate(self.kv.slot_of[row], n)
 
     @torch.inference_mode()
-    def fork(self, row: Row) -> Row:
-        self._make_room(len(self.kv.length) + 1, 0)
-        return self._named(self.kv.fork(self.kv.slot_of[row]))
+    def fork(self, row: Row, n: int) -> Row:
+        self._make_room(len(self.kv.length) + 1)
+        return self._named(self.kv.fork(self.kv.slot_of[row], n))
 
     def free(self, row: Row) -> None:
         self.kv.close(self.kv.slot_of.pop(row))
@@ -159,9 +159,19 @@ class TorchRunner:
         return [slab.nbytes for pair in memory.layers.values() for slab in pair]
 
     @torch.inference_mode()
-    def _make_room(self, rows: int, tokens: int) -> None:
-        """Under a bound this moves rows, so slots are looked up after it."""
-        self.kv.make_room(rows, tokens)
+    def _make_room(self, rows: int, batch: Sequence[Extend] = ()) -> None:
+        """For so many rows in all, and what is fed to some. Under a bound this moves rows, so slots
+        are looked up after it."""
+        kv, counts = self.kv, [(self.kv.slot_of[item.row], len(item.tokens)) for item in batch]
+        tokens = max([kv.length[slot] + count for slot, count in counts], default=0)
+        if kv.shares:
+            whole = max([kv.cached(slot) + count for slot, count in counts], default=0)
+            if whole > kv.max_length:
+                raise RuntimeError(f"{whole} tokens exceed the {kv.max_length} a row may hold")
+            if not kv.holds(rows, tokens):
+                kv.dissolve(rows, whole)
+                tokens = whole
+        kv.make_room(rows, tokens)
 
     def _named(self, slot: int) -> Row:
         """A handle for the row in that slot: the slot itself, unless one that moved has it."""

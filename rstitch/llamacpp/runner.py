@@ -96,8 +96,10 @@ class LlamaRunner:
             raise ValueError(f"cannot truncate a row of {self.cached(row)} tokens to {n}")
         self.kv.truncate(row, n)
 
-    def fork(self, row: Row) -> Row:
-        return self.kv.fork(row)
+    def fork(self, row: Row, n: int) -> Row:
+        copy = self.kv.fork(row)
+        self.kv.truncate(copy, n)
+        return copy
 
     def free(self, row: Row) -> None:
         self.kv.free(row)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from rstitch.engine import kv as kv_module
 from rstitch.engine.request import Request, sample_ids
 from rstitch.errors import BadRequest
 from rstitch.policy import make
@@ -15,6 +16,13 @@ from tests.fakes import says, scripted, sure
 from tests.hashed import hashed
 from tests.models import assert_clean, collect, drain, engine, prompt, run
 from tests.same import assert_same_answers
+
+
+@pytest.fixture(autouse=True)
+def _prompts_of_the_random_models_are_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their contexts hold 256 tokens, from which on prompts are shared."""
+    monkeypatch.setattr(kv_module, "MIN_SHARED", 128)
+
 
 SLM, LLM = Side.SLM, Side.LLM
 PROMPTS = {SLM: tuple(range(2, 14)), LLM: tuple(range(3, 16))}
@@ -55,6 +63,24 @@ def test_samples_of_a_random_pair(sampling: Sampling) -> None:
     got = samples(engine(), request)
     wanted = [alone(request, index) for index in range(4)]
     assert_same_answers(got, run(engine(), wanted), wanted)
+
+
+@pytest.mark.parametrize("sampling", [Sampling(1.0, seed=9), Sampling(0.0)])
+@pytest.mark.parametrize("tau", [0.65, 0.3])
+def test_samples_that_share_a_long_prompts_memory(sampling: Sampling, tau: float) -> None:
+    """Both prompts are long enough to be held once; every answer is the one without sharing."""
+    prompts = {SLM: prompt(150, 1), LLM: prompt(161, 2)}
+    request = ask(5, prompts=prompts, policy=make("entropy", tau=tau), sampling=sampling)
+    request = replace(request, max_tokens=40, ignore_eos=True)
+    two = engine()
+    name, events, held = two.submit(request), [], dict.fromkeys(Side, 0)
+    while not two.idle:
+        events += two.step()
+        held = {side: max(held[side], two.runners[side].kv.prefixed) for side in Side}
+    assert held == {SLM: 149, LLM: 160}
+    assert_clean(two)
+    wanted = [alone(request, index) for index in range(5)]
+    assert_same_answers(collect(events, sample_ids(name, 5)), run(engine(), wanted), wanted)
 
 
 @pytest.mark.parametrize(("rows", "n"), [(1, 4), (2, 6), (6, 6)])

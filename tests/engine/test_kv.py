@@ -6,6 +6,7 @@ import itertools
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import torch
@@ -23,8 +24,10 @@ SLOTS, LENGTH = 6, 40
 
 @contextmanager
 def small_slabs() -> Iterator[None]:
-    """Start from one slot of two tokens, so that every growth is walked through."""
+    """Start from one slot of two tokens, so that every growth is walked through, and share what
+    has three."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kv, "MIN_SHARED", 3)
         patch.setattr(kv, "MIN_SLOTS", 1)
         patch.setattr(kv, "MIN_CAPACITY", 2)
         yield
@@ -53,12 +56,16 @@ def write(memory: KVSlabs, slot: int, numbers: list[float]) -> None:
 
 
 def read(memory: KVSlabs, slot: int) -> list[float]:
-    """The tokens that a slot holds; fails where heads, dimensions, layers or values disagree."""
-    n = memory.length[slot]
+    """The tokens of a slot's row; fails where heads, dimensions, layers or values disagree."""
+    n, share = memory.length[slot], memory.shares.get(slot)
     found = []
-    for layer, (keys, values) in memory.layers.items():
-        for slab, sign in ((keys, 1), (values, -1)):
-            tokens = slab[slot, :, :n] * sign - layer
+    for layer, slabs in memory.layers.items():
+        for part, sign in ((0, 1), (1, -1)):
+            tokens = slabs[part][slot, :, :n]
+            if share:
+                before = share.prefix.parts[layer, part][:, : share.tokens]
+                tokens = torch.cat([before, tokens], dim=1)
+            tokens = tokens * sign - layer
             first = tokens[0, :, 0]
             assert torch.equal(tokens, first[None, :, None].expand_as(tokens)), tokens
             found.append(first.tolist())
@@ -85,16 +92,26 @@ class Memory(RuleBasedStateMachine):
         assert slot not in self.model, f"slot {slot} is taken already: {self.model}"
         return slot
 
-    def room(self, rows: int, tokens: int) -> bool:
+    def room(self, rows: int, tokens: int, slot: int | None = None) -> bool:
         """Make it, following the rows that move; False where there is none, and nothing changed."""
-        longest = max([tokens, *map(len, self.model.values())])
-        if rows * longest > self.cells:
-            with pytest.raises(OutOfCells, match=f"{rows} rows of {longest} tokens exceed"):
-                self.real.make_room(rows, tokens)
-            return False
-        moves = self.real.make_room(rows, tokens)
-        self.model = {moves.get(slot, slot): numbers for slot, numbers in self.model.items()}
+        longest, own = max([tokens, *map(len, self.model.values())]), tokens
+        if slot in self.real.shares:
+            own -= self.real.shares[slot].tokens
+        if not self.real.holds(rows, own):
+            with pytest.raises(OutOfCells, match=f"{rows} rows of .* tokens exceed"):
+                self.real.make_room(rows, own)
+            if not self.real.fits([longest] * rows):
+                with pytest.raises(OutOfCells, match=f"{rows} rows of {longest} tokens exceed"):
+                    self.real.dissolve(rows, tokens)
+                return False
+            self.moved(self.real.dissolve(rows, tokens))
+            assert self.real.shares == {}
+            own = tokens
+        self.moved(self.real.make_room(rows, own))
         return True
+
+    def moved(self, moves: dict[int, int]) -> None:
+        self.model = {moves.get(slot, slot): numbers for slot, numbers in self.model.items()}
 
     @rule()
     def open(self) -> None:
@@ -111,30 +128,31 @@ class Memory(RuleBasedStateMachine):
         if len(self.model[slot]) + count > LENGTH:
             with pytest.raises(RuntimeError, match=f"exceed the {LENGTH}"):
                 self.real.reserve(len(self.model[slot]) + count)
-        elif self.room(len(self.model), len(self.model[slot]) + count):
+        elif self.room(len(self.model), len(self.model[slot]) + count, slot):
             slot = self.pick(which)
             numbers = list(itertools.islice(self.numbers, count))
             write(self.real, slot, numbers)
             self.model[slot] += numbers
 
     @precondition(lambda self: self.model)
-    @rule(which=st.integers(0, SLOTS))
-    def fork(self, which: int) -> None:
+    @rule(which=st.integers(0, SLOTS), less=st.integers(0, 3))
+    def fork(self, which: int, less: int) -> None:
         slot = self.pick(which)
+        n = max(0, len(self.model[slot]) - less)
         if len(self.model) == SLOTS:
             with pytest.raises(RuntimeError, match="taken"):
-                self.real.fork(slot)
+                self.real.fork(slot, n)
         elif self.room(len(self.model) + 1, 0):
             slot = self.pick(which)
-            copy = self.taken(self.real.fork(slot))
-            self.model[copy] = list(self.model[slot])
+            other = self.taken(self.real.fork(slot, n))
+            self.model[other] = self.model[slot][:n]
 
     @precondition(lambda self: self.model)
     @rule(which=st.integers(0, SLOTS), keep=st.integers(0, LENGTH))
     def truncate(self, which: int, keep: int) -> None:
         slot = self.pick(which)
         keep = min(keep, len(self.model[slot]))
-        self.real.length[slot] = keep
+        self.real.truncate(slot, keep)
         del self.model[slot][keep:]
 
     @precondition(lambda self: self.model)
@@ -148,7 +166,9 @@ class Memory(RuleBasedStateMachine):
     def holds_what_was_written(self) -> None:
         self.real.check_integrity()
         assert {s: read(self.real, s) or [] for s in self.real.length} == self.model
-        assert self.real.slots * self.real.capacity <= self.cells
+        lengths = {slot: len(numbers) for slot, numbers in self.model.items()}
+        assert {slot: self.real.cached(slot) for slot in self.model} == lengths
+        assert self.real.nbytes <= self.cells * 4 * HEADS * (KEY_DIM + VALUE_DIM) * LAYERS
 
     @invariant()
     def is_finite(self) -> None:
@@ -206,19 +226,18 @@ def test_misuse_is_refused_and_changes_nothing() -> None:
     memory = slabs()
     slot = memory.open()
     write(memory, slot, [1.0, 2.0])
-    for misuse in (memory.close, memory.fork):
+    for misuse in (memory.close, memory.cached, lambda slot: memory.fork(slot, 1)):
         with pytest.raises(KeyError):
             misuse(3)
         memory.check_integrity()
-        assert memory.length == {slot: 2}, f"{misuse.__name__} of a slot that is not open"
+        assert memory.length == {slot: 2}, "changed through a slot that is not open"
 
 
 def test_a_fork_goes_its_own_way() -> None:
     memory = slabs()
     one = memory.open()
     write(memory, one, [1.0, 2.0, 3.0])
-    two = memory.fork(one)
-    memory.length[two] = 2
+    two = memory.fork(one, 2)
     write(memory, two, [9.0])
     write(memory, one, [4.0])
     assert (read(memory, one), read(memory, two)) == ([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 9.0])
@@ -233,10 +252,10 @@ def fail_at(
     """Growing the `call`-th slab from now on runs out of memory, once, or is interrupted."""
     grown, calls = KVSlabs._grown, itertools.count()
 
-    def scarce(self: KVSlabs, old: torch.Tensor, moves: dict[int, int]) -> torch.Tensor:
+    def scarce(self: KVSlabs, old: torch.Tensor, rows: Any) -> torch.Tensor:
         if next(calls) == call:
             raise error("out of memory")
-        return grown(self, old, moves)
+        return grown(self, old, rows)
 
     monkeypatch.setattr(KVSlabs, "_grown", scarce)
 
@@ -272,6 +291,39 @@ def test_a_slot_that_cannot_be_made_is_not_taken(monkeypatch: pytest.MonkeyPatch
     other = memory.open()
     write(memory, other, [5.0])
     assert (read(memory, slot), read(memory, other)) == ([1.0, 2.0], [5.0])
+
+
+@pytest.mark.parametrize("call", range(2 * LAYERS))
+def test_a_fork_that_fails_leaves_empty_rows(call: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some slabs have given the row's first tokens to the prefix already."""
+    memory = slabs()
+    one, two = memory.open(), memory.open()
+    write(memory, one, [1.0, 2.0, 3.0, 4.0])
+    write(memory, two, [5.0])
+    fail_at(memory, call, monkeypatch)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        memory.fork(one, 4)
+    memory.check_integrity()
+    assert memory.length == {one: 0, two: 0} and memory.shares == {}
+    write(memory, one, [1.0, 2.0, 3.0, 4.0])
+    three = memory.fork(one, 3)
+    write(memory, three, [7.0])
+    assert (read(memory, one), read(memory, three)) == ([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 7.0])
+
+
+def test_a_prefix_lives_as_long_as_a_row_that_refers_to_it() -> None:
+    memory = slabs()
+    one = memory.open()
+    write(memory, one, [1.0, 2.0, 3.0, 4.0])
+    two = memory.fork(one, 4)
+    three = memory.fork(two, 2)
+    assert memory.prefixed == 4 and memory.length == {one: 0, two: 0, three: 0}
+    memory.close(one)
+    memory.truncate(two, 0)
+    memory.check_integrity()
+    assert memory.prefixed == 4 and read(memory, three) == [1.0, 2.0]
+    memory.close(three)
+    assert memory.prefixed == 0 and memory.shares == {}
 
 
 @pytest.mark.parametrize("call", range(2 * LAYERS))
@@ -317,29 +369,50 @@ def test_under_a_bound_rows_move_together() -> None:
 def test_the_bound_holds_while_slabs_grow_and_move(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two hundred random openings, writes and closings as an engine asks for them: at the moment
-    of each allocation all slabs, those being replaced included, are within the bound's bytes."""
+    """Three hundred random openings, writes, forks and closings as an engine asks for them: at the
+    moment of each allocation all slabs and prefixes, those being replaced included, are within the
+    bound's bytes."""
     alive, pick = count_slabs(monkeypatch), random.Random(seed)
     memory, cells = slabs(), pick.randint(20, 100)
     memory.bound(cells)
-    reshaped = set()
-    for _ in range(200):
-        lengths = dict(memory.length)
-        action = pick.choice(["open", "write", "write", "close"])
-        if action == "open" and memory.fits([*lengths.values(), 1]):
-            memory.make_room(len(lengths) + 1, 0)
+    reshaped, most, dissolved = set(), 0, 0
+
+    def room(rows: int, slot: int | None = None, count: int = 0) -> dict[int, int]:
+        """As the runner makes it; where rows went."""
+        nonlocal dissolved
+        moved = {one: one for one in memory.length}
+        own, whole = (memory.length[slot], memory.cached(slot)) if slot is not None else (0, 0)
+        if memory.shares and not memory.holds(rows, own + count):
+            moved, own = memory.dissolve(rows, whole + count), whole
+            dissolved += 1
+        then = memory.make_room(rows, own + count)
+        first = {one: moved.get(one, one) for one in lengths}
+        return {one: then.get(new, new) for one, new in first.items()}
+
+    for _ in range(300):
+        lengths = {slot: memory.cached(slot) for slot in memory.length}
+        tight = list(lengths.values())
+        action = pick.choice(["open", "write", "write", "fork", "close"])
+        rows = len(lengths)
+        if action == "open" and rows < SLOTS and (rows + 1) * max([*tight, 1]) <= cells:
+            room(rows + 1)
             memory.open()
         elif action == "write" and lengths:
             slot, count = pick.choice(list(lengths)), pick.randint(1, 9)
-            others = [n for other, n in lengths.items() if other != slot]
-            if memory.fits([*others, lengths[slot] + count]):
-                moves = memory.make_room(len(lengths), lengths[slot] + count)
-                write(memory, moves.get(slot, slot), [1.0] * count)
+            longest = max([*tight, lengths[slot] + count])
+            if longest <= LENGTH and rows * longest <= cells:
+                write(memory, room(rows, slot, count)[slot], [1.0] * count)
+        elif action == "fork" and lengths:
+            slot = pick.choice(list(lengths))
+            if rows < SLOTS and (rows + 1) * max([*tight, 1]) <= cells:
+                memory.fork(room(rows + 1)[slot], lengths[slot])
         elif action == "close" and lengths:
             memory.close(pick.choice(list(lengths)))
+        memory.check_integrity()
         reshaped.add((memory.slots, memory.capacity))
+        most = max(most, memory.prefixed)
     cell = 4 * HEADS * (KEY_DIM + VALUE_DIM) * LAYERS
     largest = 4 * HEADS * max(KEY_DIM, VALUE_DIM)
     assert memory.nbytes == alive[0] <= cells * cell
     assert alive[1] <= cells * (cell + largest), f"peak of {alive[1]} bytes"
-    assert len(reshaped) > 4, reshaped
+    assert len(reshaped) > 4 and most > 2, (reshaped, most)

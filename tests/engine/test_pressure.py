@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from rstitch.engine import memory
+from rstitch.engine import kv, memory
 from rstitch.engine.engine import InProcessEngine
 from rstitch.engine.pressure import SLACK, Claim, settle
 from rstitch.engine.request import Request, sample_ids
@@ -179,27 +179,33 @@ def random_pair(requests: Sequence[Request], **options: Any) -> tuple[list[Answe
 
 
 @pytest.mark.parametrize("rows", [1.2, 3.0])
-def test_a_random_pair_under_a_bound(rows: float, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("n", [1, 3])
+def test_a_random_pair_under_a_bound(rows: float, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Real models: recomputed KV gives the same answers, and at no moment is there more KV than
-    `kv_memory` allows, slabs that are being replaced included."""
+    `kv_memory` allows, slabs that are being replaced and shared prompts included."""
+    monkeypatch.setattr(kv, "MIN_SHARED", 4)
     requests = [
         Request(
-            {SLM: prompt(5 + 9 * n, n), LLM: prompt(40 - 5 * n, 50 + n)},
-            make("entropy", tau=0.5 + 0.03 * n),
+            {SLM: prompt(5 + 9 * i, i), LLM: prompt(40 - 5 * i, 50 + i)},
+            make("entropy", tau=0.5 + 0.03 * i),
             max_tokens=60,
             ignore_eos=True,
+            n=n,
         )
-        for n in range(7)
+        for i in range(7)
     ]
-    want, plain = random_pair(requests)
+    wanted = [replace(request, n=1) for request in requests for _ in range(n)]  # all greedy
+    want, plain = random_pair(wanted)
     token = sum(runner.token_bytes for runner in plain.runners.values())
     # 119 tokens is the longest row in the end; a slab of the SLM's is half of all its KV.
     bound = int(rows * 119 * 1.5 * token)
     pair = engine(kv_memory=bound / GIB)
     assert min(pair.rows.limits.values()) >= 119, pair.rows.limits
     alive = count_slabs(monkeypatch)
-    got = run(pair, requests)
-    assert_same_answers(got, want, requests)
+    names = [pair.submit(request) for request in requests]
+    got = collect(drain(pair), [one for name in names for one in sample_ids(name, n)])
+    assert_clean(pair)
+    assert_same_answers(got, want, wanted)
     assert alive[0] == sum(runner.nbytes for runner in pair.runners.values()) <= bound
     assert 0 < alive[1] <= bound, f"{alive[1]} bytes at the peak, {bound} allowed"
     assert sum(pair.rows.drops.values()) > 3

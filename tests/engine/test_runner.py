@@ -7,6 +7,7 @@ import random
 import pytest
 import torch
 
+from rstitch.engine import kv as kv_module
 from rstitch.engine.compiled import BUCKETS, CompiledStep
 from rstitch.engine.runner import Extend
 from rstitch.engine.torch_runner import TorchRunner
@@ -17,10 +18,20 @@ from tests.models import model, plain_logits, prompt, runner
 from tests.same import TOLERANCE
 
 
+@pytest.fixture(autouse=True)
+def _prompts_of_the_random_models_are_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their contexts hold 256 tokens, from which on prompts are shared."""
+    monkeypatch.setattr(kv_module, "MIN_SHARED", 128)
+
+
 @pytest.mark.parametrize("side", Side)
 @pytest.mark.parametrize("seed", range(4))
-def test_random_histories_equal_a_full_forward(side: Side, seed: int) -> None:
-    play(side, runner(side, max_rows=ROWS), seed, 40)
+@pytest.mark.parametrize("least", [3, 1000])
+def test_random_histories_equal_a_full_forward(side: Side, seed: int, least: int) -> None:
+    """Forked rows share what they have in common from `least` tokens on."""
+    one = runner(side, max_rows=ROWS)
+    one.kv.min_shared = least
+    play(side, one, seed, 40)
 
 
 @pytest.mark.parametrize("cut", [1, 15, 16, 17, 99])
@@ -177,6 +188,21 @@ def test_hidden_states_of_a_compiled_runner(monkeypatch: pytest.MonkeyPatch) -> 
     assert differ(logits, plain_logits(Side.LLM, ids[:19])[-1:]) < TOLERANCE
     logits = one.extend([Extend(row, ids[19:])])
     assert differ(logits, plain_logits(Side.LLM, ids)[-1:]) < TOLERANCE
+
+
+def test_compiled_steps_leave_rows_that_share_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", lambda forward, **_: forward)
+    one = TorchRunner(model(Side.LLM), 97, 4, LONGEST, compile=True)
+    ids, first = list(prompt(140)), one.open()
+    one.extend([Extend(first, ids)])
+    rows = {first: ids, one.fork(first, 139): ids[:139], one.open(): []}
+    for count in (1, 3, 1):
+        for row in rows:
+            fed = [7 + count] * count
+            rows[row] = [*rows[row], *fed]
+            got = one.extend([Extend(row, fed)])
+            assert differ(got[0], plain_logits(Side.LLM, rows[row])[-1]) < TOLERANCE
+    assert one.kv.prefixed == 139
 
 
 def test_both_ways_of_loading_have_the_same_weights() -> None:
