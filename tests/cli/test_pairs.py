@@ -19,7 +19,7 @@ def test_every_pair_is_a_line() -> None:
     done = rstitch("pairs")
     lines = done.out.splitlines()
     assert done.code == 0 and [line.split()[0] for line in lines] == ["name", *names()]
-    assert lines[1].split()[1:4] == ["0.02", "yes", "yes"]
+    assert lines[1].split()[1:4] == ["0.03", "yes", "yes"]
     assert "measured: tau was chosen" in done.err
 
 
