@@ -85,7 +85,10 @@ def test_a_role_that_the_tokenizer_does_not_have(tmp_path: Path) -> None:
         (mine(head='tau = "low"'), "tau is 'low'; write 0.02 or '0.24nats'"),
         (mine(head="tau = true"), "tau is True; it must be int"),
         (mine(head="measured = 1"), "measured is 1; it must be bool"),
-        (mine("suffx = 'x'"), "mine.toml, slm: unknown key 'suffx'; known: id, path, gguf, revision"),
+        (
+            mine("suffx = 'x'"),
+            "mine.toml, slm: unknown key 'suffx'; known: id, path, gguf, revision",
+        ),
         (mine(llm="revision = 3"), "mine.toml, llm: revision is 3; it must be str"),
         (mine('id = "a/b"'), "mine.toml, slm: give either id or path"),
         (mine(head="[sampling]\ntemp = 1"), "mine.toml, sampling: unknown key 'temp'; known: temp"),
