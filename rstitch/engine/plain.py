@@ -1,7 +1,8 @@
 """The gate where little is asked: greedy rows on the CPU whose policies read the entropy alone.
 
-The same numbers as `gate` and `sampling`, in a third of the time: beside a small model's pass of a
-tenth of a millisecond, twenty tensor operations of a few microseconds each are most of a step.
+The same numbers as `gate` and `sampling`, in a fraction of the time (docs/log.md): beside a small
+model's pass of a tenth of a millisecond, twenty tensor operations of a few microseconds each are
+most of a step.
 """
 
 from __future__ import annotations

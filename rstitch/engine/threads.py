@@ -1,9 +1,9 @@
 """How many CPU threads a forward pass runs with: what was fastest for passes of its size.
 
 A decode step of a small model is over before a second thread has woken up, a catch-up of a hundred
-tokens takes half the time with it, and beside other work waiting for a second thread can cost
-twenty times the step. No constant fits, so every size of pass is timed with each count, and what
-was slower is tried again as often as a hundredth of the time pays for.
+tokens takes three quarters of the time with it (docs/log.md), and beside other work waiting for a
+second thread can cost twenty times the step. No constant fits, so every size of pass is timed with
+each count, and what was slower is tried again as often as a hundredth of the time pays for.
 """
 
 from __future__ import annotations
