@@ -9,7 +9,7 @@ from hypothesis import settings
 # Before anything imports huggingface_hub; `HF_HUB_OFFLINE=0 pytest -m network` goes online.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-# With more, the threads of a pass are chosen by timing, and a logit's last bit depends on them: tests
+# With more, a pass has as many as timing says, and the last bit of a logit depends on it: tests
 # that compare numbers exactly would fail by chance. Read when torch is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
