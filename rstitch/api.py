@@ -7,6 +7,7 @@ Each is a step of one ladder: `stream` yields pieces as they come, `generate` jo
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -38,6 +39,9 @@ from rstitch.trace import Trace
 from rstitch.types import Event, Sampling, Side, Token, sample_seed
 
 __all__ = ["Answer", "Piece", "Stitch", "Stream", "choose", "load"]
+
+BURST = 0.002
+"""Seconds of steps that are taken at once: nobody sees a piece come that much later."""
 
 
 class Stitch:
@@ -265,10 +269,15 @@ class Stitch:
             self.engine.cancel(name)
 
     def _pump(self) -> None:
-        for event in self.engine.step():
-            inbox = self._inboxes.get(event.request)  # an abandoned one has none
-            if inbox is not None:
-                inbox.append(event)
+        """A step, and more while they are quick: what goes with each is dearer than a small one."""
+        until = time.perf_counter() + BURST
+        while True:
+            for event in self.engine.step():
+                inbox = self._inboxes.get(event.request)  # an abandoned one has none
+                if inbox is not None:
+                    inbox.append(event)
+            if time.perf_counter() > until or self.engine.idle:
+                return
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,8 @@ class StopScanner:
     def push(self, text: str) -> str:
         if self.stopped is not None or not text:
             return ""
+        if not self.stop:
+            return text
         text = self._held + text
         found = [(at + len(s), at, s) for s in self.stop if (at := text.find(s)) >= 0]
         if found:

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import rstitch
-from rstitch import prompts
+from rstitch import api, prompts
 from rstitch.api import Answer, Piece, Stitch, Stream, _alike, _decoder, load
 from rstitch.errors import BadRequest
 from rstitch.explain import check
@@ -336,6 +336,7 @@ def test_closing_the_stitch_ends_its_streams() -> None:
 def test_an_error_inside_a_pass_reaches_the_reader_and_nothing_stays(
     stitch: Stitch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(api, "BURST", 0.0)  # so that one step is taken for the first piece
     stream = stitch.stream(QUESTION, max_tokens=20)
     next(stream)
 
@@ -596,3 +597,20 @@ def test_text_is_decoded_as_transformers_does(stitch: Stitch) -> None:
 
     loud = Loud(tokenizer_object=tokenizer.backend_tokenizer)
     assert _decoder(loud).decode(ids, skip_special_tokens=True).isupper()
+
+
+def test_quick_steps_are_taken_together_and_slow_ones_are_not(
+    stitch: Stitch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for a piece longer than a step and the burst."""
+
+    def taken(seconds: float) -> int:
+        monkeypatch.setattr(api, "BURST", seconds)
+        with_one = stitch.stream(QUESTION, policy=make("slm"), max_tokens=20, ignore_eos=True)
+        next(with_one)
+        count = len(stitch._inboxes[with_one._name])
+        with_one.close()
+        return count
+
+    assert taken(0.0) == 0
+    assert taken(60.0) == 20  # 19 pieces and the end

@@ -117,7 +117,12 @@ class InProcessEngine:
             group=group,
             translation=self.translation,
             span=Span() if "span" in policy.reads and len(policy.sides()) > 1 else None,
+            most=min(request.max_tokens, *(self._room(request, side) for side in policy.sides())),
         )
+
+    def _room(self, request: Request, side: Side) -> int:
+        """Tokens of an answer that the side can hold."""
+        return self.rows.limits[side] - len(request.prompts[side])
 
     def cancel(self, request_id: str) -> None:
         self._tell(request_id)
@@ -183,7 +188,8 @@ class InProcessEngine:
         with self._stepping:
             self._take_inbox()
             scheduler = self.scheduler
-            scheduler.admit(lambda one: self.rows.admits(one, list(scheduler.active.values())))
+            if scheduler.queue:
+                scheduler.admit(lambda one: self.rows.admits(one, list(scheduler.active.values())))
             if self._measure:
                 self._measure_costs()
             picked = scheduler.pick()
@@ -216,15 +222,15 @@ class InProcessEngine:
         except Exception as error:  # one bad pass must not leave its rows behind
             self._fail(rows, error)
             return
-        now = self.clock()
-        total = sum(len(item.tokens) for item in fed)
-        for row, item, before in zip(rows, fed, cached, strict=True):
-            new, after = len(item.tokens), before + len(item.tokens)
-            row.forwards.append(Forward(side, len(rows), new, after, total, now - started))
+        now, count = self.clock(), len(rows)
+        seconds, sizes = now - started, [len(item.tokens) for item in fed]
+        total = sum(sizes)
+        for row, new, before in zip(rows, sizes, cached, strict=True):
+            row.forwards.append(Forward(side, count, new, before + new, total, seconds))
             row.ready_since = now
-        left = sum(p.next_side != side for p in proposals)
-        if asked and total <= PREFILL * len(rows):
-            self.scheduler.observe(side, asked, now - started, left)
+        if asked and total <= PREFILL * count:
+            left = [proposal.next_side for proposal in proposals].count(side.other)
+            self.scheduler.observe(side, asked, seconds, left)
         for row, proposal in zip(asked, proposals, strict=True):
             try:
                 if row.broken:
@@ -249,10 +255,12 @@ class InProcessEngine:
         runner, budget = self.runners[side], self.config.max_step_tokens
         taken = list[tuple[Sequence, Extend, int]]()
         active = list(self.scheduler.active.values())
-        ready = sorted(self.rows.settle(side, active), key=lambda row: row.ready_since)
-        for sequence in active:
-            if sequence.stalled and sequence.side is side:  # it is not its side that it waits for
-                sequence.ready_since = self.clock()
+        ready = self.rows.settle(side, active)
+        if len(active) > 1:
+            ready.sort(key=lambda row: row.ready_since)
+            for sequence in active:
+                if sequence.stalled and sequence.side is side:  # it does not wait for its side
+                    sequence.ready_since = self.clock()
         for sequence in ready:
             if budget < 1:
                 break
@@ -261,12 +269,12 @@ class InProcessEngine:
                 sequence.ready_since = self.clock()
                 continue
             have = runner.cached(row)
-            need = first_wanted(sequence) if side is Side.LLM else sequence.length(side) - 1
+            length = sequence.length(side)
+            need = length - 1 if sequence.span is None else first_wanted(sequence, side)
             if have > need:  # a distribution that was read before: feed its token anew
                 have = need
                 runner.truncate(row, have)
-            tokens = sequence.unseen(side, have, min(budget, need - have + SCORED))
-            sequence.read(side, have, len(tokens))
+            tokens = sequence.feed(side, have, min(budget, need - have + SCORED, length - have))
             budget -= len(tokens)
             taken.append((sequence, Extend(row, tokens), have))
         taken.sort(key=lambda item: item[1].row)  # in the order in which they lie in memory
@@ -289,7 +297,7 @@ class InProcessEngine:
                 ended = row.text.stopped is not None
             if ended:
                 row.finish = "stop"
-            elif len(row.tokens) >= request.max_tokens or self._full(row):
+            elif len(row.tokens) >= row.most:
                 row.finish = "length"
             elif row.translation is not None and not row.pinned:
                 row.translation.check(side, proposal.token)
@@ -308,10 +316,6 @@ class InProcessEngine:
         return [*row.span.close(event)]
 
     # -- beginnings and ends --------------------------------------------------------------------
-
-    def _full(self, row: Sequence) -> bool:
-        sides = row.request.policy.sides()
-        return any(row.length(side) >= self.rows.limits[side] for side in sides)
 
     def _check(self, request: Request) -> None:
         if self._closed:

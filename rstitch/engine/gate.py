@@ -22,7 +22,6 @@ from rstitch.types import Proposal, Side
 SIDES = tuple(Side)
 
 
-@torch.inference_mode()
 def read(
     logits: Tensor,
     rows: Many[Sequence],
@@ -38,6 +37,18 @@ def read(
     """
     if plain.serves(logits, rows, vocab_size):
         return plain.read(logits, rows, side, vocab_size)
+    with torch.inference_mode():
+        return _read(logits, rows, side, vocab_size, hidden, marks)
+
+
+def _read(
+    logits: Tensor,
+    rows: Many[Sequence],
+    side: Side,
+    vocab_size: int,
+    hidden: Tensor | None,
+    marks: Marks | None,
+) -> list[Proposal]:
     logp = sampling.log_probs(logits, vocab_size)
     best, likeliest = logp.max(-1)
     reads = signals.asked(rows)

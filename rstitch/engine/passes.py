@@ -33,7 +33,8 @@ def extend(
         logits, hidden = runner.extend_hidden(fed)
     else:
         logits = runner.extend(fed)
-    done = [i for i, row in enumerate(rows) if runner.cached(row.rows[side]) == row.length(side)]
+    cached = runner.cached
+    done = [i for i, row in enumerate(rows) if cached(row.rows[side]) == row.length(side)]
     if len(done) == len(rows):
         return rows, logits, hidden
     return _pick(rows, logits, hidden, done, done)

@@ -31,6 +31,11 @@ class Rows:
         self.bytes = memory.bound(runners, config.kv_memory, config.device)
         self.limits = {s: min(r.max_length, r.bound(self.bytes[s])) for s, r in runners.items()}
         """Tokens that a row may hold: those of the context, or of all memory if they are fewer."""
+        self._roomy = {
+            side: runner.fits([self.limits[side]] * config.max_rows)
+            for side, runner in runners.items()
+        }
+        """All rows fit however long they get, so nobody has to ask in every step."""
         self.drops: Counter[Side] = Counter()
         self._groups: list[Group] = []
 
@@ -60,6 +65,8 @@ class Rows:
 
     def _ample(self, side: Side, active: Many[Sequence]) -> bool:
         """All who are on that side or have a row there could have all they need, and grow."""
+        if self._roomy[side]:
+            return True
         lengths = [s.length(side) for s in active if s.side is side or side in s.rows]
         return self.runners[side].fits(pressure.with_slack(lengths, self.limits[side]))
 
@@ -70,7 +77,7 @@ class Rows:
         runner = self.runners[side]
         for sequence in running:
             sequence.stalled = False
-            if sequence.group:
+            if sequence.group is not None:
                 sequence.group.inherit(sequence, side, runner)
         if not self._groups and self._ample(side, active):  # as nearly always, and this is quick
             return running

@@ -19,6 +19,9 @@ Wanted = Literal["last", "all"] | Sequence[int]
 """After which of the fed tokens logits are wanted: each row's last, every one, or for each row that
 many of its last."""
 
+AS_NUMPY = "rst_numpy"
+"""Attribute that a runner may leave on logits: the same memory as a numpy array."""
+
 
 @dataclass(frozen=True, slots=True)
 class Extend:

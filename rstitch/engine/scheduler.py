@@ -55,6 +55,9 @@ class Scheduler:
 
     def pick(self) -> tuple[Side, list[Sequence]] | None:
         """The side to run and its rows, oldest first; None when nothing is in flight."""
+        if len(self.active) == 1:
+            (only,) = self.active.values()
+            return only.side, [only]
         rows: dict[Side, list[Sequence]] = {side: [] for side in Side}
         for sequence in self.active.values():
             rows[sequence.side].append(sequence)
@@ -64,14 +67,17 @@ class Scheduler:
         return side, rows[side]
 
     def _choose(self, rows: dict[Side, list[Sequence]]) -> Side:
-        oldest = {side: min(s.ready_since for s in rows[side]) for side in Side}
+        slm, llm = (min([row.ready_since for row in rows[side]]) for side in Side)
         patience = self.max_wait * self.costs.seconds(Side.LLM, len(rows[Side.LLM]))
-        first = min(Side, key=lambda side: oldest[side])
-        if self.clock() - oldest[first] > patience:
-            return first
+        if self.clock() - min(slm, llm) > patience:
+            return Side.SLM if slm <= llm else Side.LLM
         if self.eager:
             return Side.LLM
-        waiting, writing = (sum(map(_counts, rows[side])) for side in (Side.LLM, Side.SLM))
+        waiting, writing = (
+            len([row for row in rows[side] if not (row.pinned or row.stalled)])
+            for side in (Side.LLM, Side.SLM)
+        )
+        # A row waits for others only if it could be on either side, and could run.
         enough = waiting and waiting >= self._threshold(waiting + writing)
         return Side.LLM if enough else Side.SLM
 
@@ -82,11 +88,6 @@ class Scheduler:
     def observe(self, side: Side, rows: list[Sequence], seconds: float, left: int) -> None:
         """Learn from a step: what it cost, and how many of its stitched rows passed control on."""
         self.costs.observe(side, len(rows), seconds)
-        stitched = sum(not s.pinned for s in rows)
+        stitched = len([row for row in rows if not row.pinned])
         if stitched:
             self.rates.observe(side, stitched, left)
-
-
-def _counts(row: Sequence) -> bool:
-    """A row waits for others only if it could be on either side, and could run."""
-    return not (row.pinned or row.stalled)

@@ -57,11 +57,13 @@ class Sequence:
     """Sides whose proposal for the next position was discarded."""
     broken: BadPolicy | None = None
     """What its policy did wrong in this step: it alone ends, not those it shares the pass with."""
+    most: int = 0
+    """Tokens at which it ends: those asked for, or fewer where a side can hold no more."""
+    pinned: bool = field(init=False)
+    """Only one side can ever write."""
 
-    @property
-    def pinned(self) -> bool:
-        """Only one side can ever write."""
-        return len(self.request.policy.sides()) == 1
+    def __post_init__(self) -> None:
+        self.pinned = len(self.request.policy.sides()) == 1
 
     def length(self, side: Side) -> int:
         """Tokens that the side has to know: its prompt and the answer so far."""
@@ -70,7 +72,7 @@ class Sequence:
     def unseen(self, side: Side, cached: int, limit: int) -> list[int]:
         """At most `limit` of the tokens that the side has not cached, in order."""
         prompt = self.request.prompts[side]
-        ids = list(prompt[cached : cached + limit])
+        ids = list(prompt[cached : cached + limit]) if cached < len(prompt) else []
         if len(ids) < limit:
             at = max(0, cached - len(prompt))
             end = at + limit - len(ids)
@@ -88,8 +90,9 @@ class Sequence:
             self.discarded.clear()
         else:
             self._discard(proposal)
-        self.counts["discards"] += not proposal.keep
-        self.counts["handoffs"] += proposal.next_side != proposal.side
+            self.counts["discards"] += 1
+        if proposal.next_side != proposal.side:
+            self.counts["handoffs"] += 1
         self.side = proposal.next_side
 
     def blame(self, call: str, error: Exception) -> None:
@@ -121,12 +124,21 @@ class Sequence:
         del self.tokens[n:], self.sides[n:]
         self.thought = None
 
-    def read(self, side: Side, cached: int, count: int) -> None:
-        """A side is fed `count` tokens after its first `cached`; `catchup` counts the answer's
-        tokens among them that it had not written."""
+    def feed(self, side: Side, cached: int, limit: int) -> list[int]:
+        """`unseen`, for good: `catchup` counts the answer's tokens among them that the side had not
+        written."""
+        if limit == 1 and cached == self.length(side) - 1 and self.sides and self.sides[-1] is side:
+            return self.tokens[-1:]  # nearly always: it wrote the last token itself
+        tokens = self.unseen(side, cached, limit)
+        self._count(side, cached, len(tokens))
+        return tokens
+
+    def _count(self, side: Side, cached: int, count: int) -> None:
         prompt = len(self.request.prompts[side])
         read = self.sides[max(0, cached - prompt) : max(0, cached + count - prompt)]
-        self.counts["catchup"] += len(read) - read.count(side)
+        foreign = len(read) - read.count(side)
+        if foreign:
+            self.counts["catchup"] += foreign
 
     def usage(self, now: float) -> Usage:
         llm = self.sides.count(Side.LLM)

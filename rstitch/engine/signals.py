@@ -21,7 +21,10 @@ Counters = tuple[Tensor, Tensor]
 
 def asked(rows: Many[Sequence]) -> set[str]:
     """What the policies of these rows read beside side and entropy."""
-    return {name for row in rows for name in row.request.policy.reads}
+    found: set[str] = set()
+    for row in rows:
+        found.update(row.request.policy.reads)
+    return found
 
 
 def compute(

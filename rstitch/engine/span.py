@@ -69,11 +69,11 @@ class Span:
         return [before for event, before in self.held if event.proposal.keep][-back]
 
 
-def first_wanted(row: Sequence) -> int:
-    """Index in the LLM's ids of the first token after which a distribution is wanted: the last one,
-    or the one before the first of the span that has no score yet."""
-    last = row.length(Side.LLM) - 1
-    if row.span is None or row.span.judged:
+def first_wanted(row: Sequence, side: Side = Side.LLM) -> int:
+    """Index in the side's ids of the first token after which a distribution is wanted: the last
+    one, or on the LLM the one before the first of the span that has no score yet."""
+    last = row.length(side) - 1
+    if row.span is None or row.span.judged or side is Side.SLM:
         return last
     return last - len(row.tokens) + row.span.start + len(row.span.scores)
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rstitch.engine.runner import AS_NUMPY
 from rstitch.errors import BadRequest
 from rstitch.llamacpp.library import library, log
 
@@ -128,6 +129,7 @@ class Context:
                 raise RuntimeError("llama.cpp has no outputs of its last pass")
             buffer = (ctypes.c_float * (count * columns)).from_address(address)
             view = torch.frombuffer(buffer, dtype=torch.float32).view(count, columns)
+            setattr(view, AS_NUMPY, view.numpy())
             self._views[key] = view
         return view
 

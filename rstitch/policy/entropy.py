@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -37,10 +38,16 @@ class EntropyThreshold(Policy):
         return (threshold(self.tau),)
 
     def decide_plainly(self, side: Side, entropy: float) -> tuple[Side, bool]:
-        unsure = entropy > float(np.float32(threshold(self.tau)))
+        unsure = entropy > _in_float32(self.tau)
         return (Side.LLM if unsure else Side.SLM), side is Side.LLM or not unsure
 
     @classmethod
     def decide(cls, signals: Signals, state: Tensor) -> Decision:
         unsure = signals.entropy > state[:, 0]
         return hand_off(signals, unsure, ~unsure, state)
+
+
+@lru_cache(maxsize=256)
+def _in_float32(tau: float) -> float:
+    """What `decide` reads from its state."""
+    return float(np.float32(threshold(tau)))
