@@ -56,7 +56,7 @@ class GatedSpeculative(Speculative):
         need_whole("window", self.window, 0)
         if self.window >= self.k:
             raise BadRequest(
-                f"window is {self.window}; it must be below k ({self.k}), or no draft is long enough"
+                f"window is {self.window}; it must be below k ({self.k}), the length of a draft"
             )
 
     def stops(self, logits: Tensor) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GenerationConfig
 
 from rstitch.api import Stitch
 from rstitch.baselines.base import Written
@@ -60,7 +60,7 @@ class Outside:
         self,
         prompt: Sequence[int],
         max_tokens: int,
-        setting: Setting = Setting(),  # noqa: B008  # frozen
+        setting: Setting = Setting(),
         sampling: Sampling | None = None,
     ) -> Written:
         """The LLM alone; `prompt` as token ids."""
@@ -72,7 +72,7 @@ class Outside:
         self,
         prompt: Sequence[int],
         max_tokens: int,
-        setting: Setting = Setting(),  # noqa: B008  # frozen
+        setting: Setting = Setting(),
         sampling: Sampling | None = None,
         k: int | None = None,
     ) -> Written:
@@ -81,21 +81,26 @@ class Outside:
         Raises BadPair where transformers cannot use this SLM.
         """
         assistant = self._model(Side.SLM, setting)
-        drafting = assistant.generation_config
-        if k is not None:
-            drafting.num_assistant_tokens = k
-            drafting.num_assistant_tokens_schedule = "constant"
-            drafting.assistant_confidence_threshold = 0.0
+        assistant.generation_config = self._drafting(assistant, k)
         self._align([self._model(side, setting) for side in Side])
         extra = {"assistant_model": assistant}
         return self._run("assisted", prompt, max_tokens, setting, sampling, extra)
+
+    def _drafting(self, assistant: Any, k: int | None) -> Any:
+        """Anew for each answer, since transformers writes what it has learned into it."""
+        given = GenerationConfig.from_model_config(assistant.config)
+        if k is not None:
+            given.num_assistant_tokens = k
+            given.num_assistant_tokens_schedule = "constant"
+            given.assistant_confidence_threshold = 0.0
+        return given
 
     def _align(self, models: Sequence[Any]) -> None:
         """As many logits on both sides, or transformers refuses: rows of no token are cut."""
         if self.stitch.engine.translation is not None:
             raise BadPair(
-                "transformers' assisted generation needs the same tokens on both sides; the special "
-                f"tokens of {self.stitch.models[Side.SLM].source} are not the LLM's"
+                "transformers' assisted generation needs the same tokens on both sides; those of "
+                f"{self.stitch.models[Side.SLM].source} are not all the LLM's"
             )
         tokens = self.stitch.models[Side.LLM].runner.vocab_size
         if len({model.config.get_text_config().vocab_size for model in models}) > 1:
