@@ -87,9 +87,9 @@ class EarlyExit(Baseline):
 
     def write(self, work: Work) -> Iterator[Kept]:
         marks = work.engine.marks
-        assert marks is not None and not isinstance(self.induce, str)
+        assert marks is not None
         close = marks.think[LLM][1]
-        lead = [close, *self.induce]
+        lead = [close, *(self.induce if isinstance(self.induce, tuple) else ())]
         while not work.ended:
             if not _is_due(work, marks, lead):
                 yield work.keep(_draw(work, work.read(LLM)[-1]))

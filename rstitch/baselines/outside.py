@@ -40,16 +40,16 @@ class Outside:
 
     def _model(self, side: Side, setting: Setting) -> Any:
         key = (side, setting.attention, setting.compiled)
-        source, config = self.stitch.models[side].source, self.stitch.engine.config
+        source = self.stitch.models[side].source
         if source.endswith(".gguf"):
             raise BadRequest(f"{source} is for llama.cpp; transformers needs the original model")
         if key not in self.models:
             model: Any = AutoModelForCausalLM.from_pretrained(
                 source,
                 attn_implementation=setting.attention,
-                dtype=getattr(torch, config.dtype),
+                dtype=getattr(torch, self.stitch.engine.config.dtype),
             )
-            model = model.to(config.device).eval()
+            model = model.to(self.stitch.engine.config.device).eval()
             if setting.compiled:
                 # dynamic=None lets dynamo settle on the growing length after its first recompiles
                 model.forward = torch.compile(model.forward)

@@ -48,7 +48,7 @@ def odds(**chances: float) -> Tensor:
     """Logits of a distribution over few tokens: odds(t3=0.6, t4=0.4)."""
     out = torch.full((VOCAB,), -math.inf)
     for name, chance in chances.items():
-        out[int(name[1:])] = math.log(chance)
+        out[int(name[1:])] = math.log(chance) if chance else -math.inf
     return out
 
 

@@ -19,7 +19,7 @@ from rstitch import sampling
 from rstitch.baselines import make
 from rstitch.baselines.law import Law
 from rstitch.types import Sampling
-from tests.baselines.scripts import LLM, SLM, knowing, write
+from tests.baselines.scripts import LLM, SLM, knowing, odds, write
 from tests.fakes import EOS, VOCAB
 
 WORDS = (EOS, 2, 3, 4)
@@ -124,6 +124,16 @@ def test_the_test_sees_a_wrong_law() -> None:
     loose = make("gated-speculative", k=3, window=0, theta=0.0)
     counts, _ = sample(loose, HOT, SEEDS)
     assert chi_square(counts, exact(Sampling(seed=0, **HOT))) > 1
+
+
+def test_what_replaces_a_draft_does_not_depend_on_it() -> None:
+    """q = (.7, .3, 0), p = (0, .6, .4). With the draft's own noise the second token would have .51
+    and not .6: it has lost against the first already. 5 standard deviations is once in 1.7 million.
+    """
+    pair = knowing(lambda ids: odds(t2=0.7, t3=0.3), lambda ids: odds(t3=0.6, t4=0.4))
+    given = [Sampling(temperature=1.0, seed=seed) for seed in range(1500)]
+    first = [write(pair, make("speculative"), sampling=s, max_tokens=2).tokens[0] for s in given]
+    assert abs(first.count(3) - 900) < 5 * math.sqrt(1500 * 0.24), first.count(3)
 
 
 def test_streams_are_independent_of_each_other() -> None:
