@@ -69,7 +69,7 @@ def exact(given: Sampling) -> dict[tuple[int, ...], float]:
 
 
 def chi_square(counts: Counter[tuple[int, ...]], law: dict[tuple[int, ...], float]) -> float:
-    """The statistic over its quantile at one in a million (Wilson and Hilferty): below 1 is fine."""
+    """The statistic over its quantile at one in a million (Wilson, Hilferty): below 1 is fine."""
     total = sum(counts.values())
     assert counts.keys() <= law.keys(), f"impossible: {counts.keys() - law.keys()}"
     cells, rare = [], [0.0, 0.0]
