@@ -90,6 +90,11 @@ def methods(stitch: Stitch) -> dict[str, Ask]:
     return named
 
 
+def acceptance(row: Row) -> float:
+    """Of the drafted tokens that were judged."""
+    return row.total("accepted") / (row.total("accepted") + row.total("rejected"))
+
+
 def line(name: str, row: Row, alone: Row) -> str:
     ratio, low, high = ratio_interval(alone.seconds, row.seconds)
     count = len(row.seconds)
@@ -103,7 +108,7 @@ def line(name: str, row: Row, alone: Row) -> str:
         spent = sum(f.seconds for w in row.written for f in w.forwards)
         cells.append(f"passes {spent / row.total('seconds'):.0%}")
     if row.total("drafted"):
-        cells.append(f"acceptance {row.total('accepted') / row.total('drafted'):.3f}")
+        cells.append(f"acceptance {acceptance(row):.3f}")
     if row.total("deferred"):
         cells.append(f"lifted {row.total('deferred'):.0f}")
     if row.total("trials"):
@@ -144,8 +149,7 @@ def main() -> None:
     cost = step_cost(list(rows.values()))
     say(f"{len(chosen)} problems; an SLM step takes {cost:.2f} LLM steps")
     for k in (1, 2, 5):
-        one = rows[f"speculative, k {k}"]
-        expected = gain(one.total("accepted") / one.total("drafted"), k, cost)
+        expected = gain(acceptance(rows[f"speculative, k {k}"]), k, cost)
         say(f"k {k}: {expected:.2f}x if the LLM judged drafts for nothing (Leviathan et al.)")
     totals = {name: sum(row.seconds) for name, row in rows.items()}
     best = min((name for name in rows if name.startswith("speculative")), key=totals.__getitem__)

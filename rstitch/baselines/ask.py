@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rstitch.baselines.base import Baseline, Writing, Written
 from rstitch.prompts import Prompt
@@ -42,6 +42,6 @@ def stream(
     )
 
 
-def answer(stitch: Stitch, baseline: Baseline, prompt: Prompt, **options: object) -> Written:
+def answer(stitch: Stitch, baseline: Baseline, prompt: Prompt, **options: Any) -> Written:
     """The whole answer; options as in `stream`."""
-    return stream(stitch, baseline, prompt, **options).result()  # type: ignore[arg-type]
+    return stream(stitch, baseline, prompt, **options).result()

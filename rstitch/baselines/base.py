@@ -76,6 +76,8 @@ class Written:
     drafted: int = 0
     accepted: int = 0
     """Drafted tokens that the LLM accepted."""
+    rejected: int = 0
+    """Drafted tokens that it rejected; those behind them were not judged."""
     deferred: int = 0
     """Those among them that it would have rejected, but for a loose rule."""
     trials: int = 0
@@ -98,8 +100,9 @@ class Written:
 
     @property
     def acceptance(self) -> float:
-        """Of the drafted tokens; those after a rejected one count as not accepted."""
-        return self.accepted / self.drafted if self.drafted else 0.0
+        """Of the drafted tokens that were judged: the alpha of Leviathan et al., whatever k is."""
+        judged = self.accepted + self.rejected
+        return self.accepted / judged if judged else 0.0
 
     @property
     def check_share(self) -> float:
@@ -188,7 +191,7 @@ def need_whole(name: str, value: object, least: int) -> None:
 
 
 def _counted(counts: Counter[str]) -> dict[str, int]:
-    names = ("drafted", "accepted", "deferred", "trials", "trial_tokens")
+    names = ("drafted", "accepted", "rejected", "deferred", "trials", "trial_tokens")
     return {name: counts[name] for name in names}
 
 

@@ -105,8 +105,10 @@ class Speculative(Baseline):
         else:
             fine = []
         count = accept.leading(self.judged(fine, tokens, logits, logs))
-        work.counts.update(drafted=len(tokens), accepted=count, deferred=count - sum(fine[:count]))
-        if law.greedy or count == len(tokens):
+        whole = count == len(tokens)
+        work.counts.update(drafted=len(tokens), accepted=count, rejected=int(not whole))
+        work.counts["deferred"] += count - sum(fine[:count])
+        if law.greedy or whole:
             return count, law.draw(logs[count], start + count)
         instead = accept.replacement(p[count], q[count])
         return count, law.draw(instead, start + count, REPLACEMENT)

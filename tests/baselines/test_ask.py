@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from functools import lru_cache
+from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -200,6 +204,26 @@ def test_early_exit_on_built_in_problems(builtin: Stitch) -> None:
     assert "\n\n" not in thought
     assert answer.startswith(INDUCE) and answer.endswith("}.")
     assert_clean_rows(builtin)
+
+
+@NEEDS_WEIGHTS
+def test_the_pages_example() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "baselines.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    out = StringIO()
+    with redirect_stdout(out):
+        exec(compile(code, "docs/baselines.md", "exec"), {})
+    assert "\\boxed{" in out.getvalue() and "llm" in out.getvalue()
+
+
+def test_the_page_tells_all_names_and_defaults() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "baselines.md").read_text(encoding="utf-8")
+    for name in baselines.REGISTRY:
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
+        for param, value in baselines.make(name).spec().items():
+            shown = f"`{param}` {value:g}" if isinstance(value, float) else f"`{param}` {value}"
+            assert param == "name" or not value or shown in row, (name, shown)
+            assert param == "name" or f"`{param}`" in row, (name, param)
 
 
 def assert_clean_rows(stitch: Stitch) -> None:

@@ -52,6 +52,7 @@ def test_a_draft_that_is_always_wrong() -> None:
     assert calls(pair, LLM)[:3] == [[6, 7, 8, 15, 15], [2, 15, 15], [3, 15, 15]]
     assert calls(pair, SLM)[:5] == [[4, 5], [15], [2], [15], [3]]
     assert (written.drafted, written.accepted, written.llm_passes) == (22, 0, 11)
+    assert (written.rejected, written.acceptance) == (11, 0.0)
 
 
 def test_a_rejection_in_the_middle() -> None:
@@ -63,6 +64,7 @@ def test_a_rejection_in_the_middle() -> None:
     assert written.sides == (SLM, SLM, LLM, SLM, SLM, SLM, SLM, LLM)
     assert calls(pair, LLM) == [[6, 7, 8, 2, 3, 15, 5], [4, 5, 6, 7, 8]]
     assert (written.drafted, written.accepted, written.reason) == (8, 6, "length")
+    assert (written.rejected, written.acceptance) == (1, 6 / 7)
 
 
 def test_adapting_drafts_two_more_or_one_less() -> None:
