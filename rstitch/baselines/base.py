@@ -120,16 +120,22 @@ class Writing(Iterator[Kept]):
         engine: InProcessEngine,
         prompts: Mapping[Side, tuple[int, ...]],
         sampling: Sampling | None = None,
-        **settings: Any,
+        *,
+        max_tokens: int = 512,
+        stop: tuple[str, ...] = (),
+        stop_token_ids: frozenset[int] = frozenset(),
+        ignore_eos: bool = False,
     ) -> None:
-        """settings: max_tokens, stop, stop_token_ids and ignore_eos of `engine.request.Request`.
+        """The options are those of `engine.request.Request`.
 
         Raises BadRequest where the answer can never be written, or others are being written.
         """
         if not engine.idle:
             raise BadRequest("answers are being written; run a baseline when none is in flight")
         seeded = (sampling or Sampling()).seeded()
-        request = Request(prompts, baseline.policy(), seeded, **settings)
+        request = Request(
+            prompts, baseline.policy(), seeded, max_tokens, stop, stop_token_ids, ignore_eos
+        )
         engine.check(request)
         baseline.check(engine)
         self._baseline, self._work = baseline, Work(engine, request)
