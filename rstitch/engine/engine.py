@@ -14,14 +14,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from numbers import Integral
 from typing import Any, TypeVar
 
 import torch
 
 from rstitch.config import EngineConfig
 from rstitch.costs import load_profile
-from rstitch.engine import gate, passes
+from rstitch.engine import checks, gate, passes
 from rstitch.engine.group import Group
 from rstitch.engine.marks import Marks
 from rstitch.engine.measure import measure
@@ -33,7 +32,6 @@ from rstitch.engine.sequence import Sequence
 from rstitch.engine.span import SCORED, Span, first_wanted
 from rstitch.engine.vocabulary import Translation
 from rstitch.errors import BadRequest
-from rstitch.policy.base import Policy
 from rstitch.text import TextStream, Tokenizer
 from rstitch.types import (
     Event,
@@ -90,12 +88,12 @@ class InProcessEngine:
 
     def submit(self, request: Request) -> str:
         """Accept a request. Raises BadRequest when it can never be served, with the numbers."""
-        self._check(request)
+        self.check(request)
         seed, name = request.sampling.seeded().seed, f"r{next(self._ids)}"
         assert seed is not None
         group = Group() if request.n > 1 else None
         samples = [
-            self._sequence(request, sample, sample_seed(seed, index), group)
+            self.sequence(request, sample, sample_seed(seed, index), group)
             for index, sample in enumerate(sample_ids(name, request.n))
         ]
         if group:
@@ -103,7 +101,10 @@ class InProcessEngine:
         self._tell(*samples)
         return name
 
-    def _sequence(self, request: Request, name: str, seed: int, group: Group | None) -> Sequence:
+    def sequence(
+        self, request: Request, name: str, seed: int, group: Group | None = None
+    ) -> Sequence:
+        """A new answer to a checked request, of which the engine knows nothing yet."""
         policy = request.policy
         tokenizer = self.tokenizers[max(policy.sides())]
         return Sequence(
@@ -317,48 +318,11 @@ class InProcessEngine:
 
     # -- beginnings and ends --------------------------------------------------------------------
 
-    def _check(self, request: Request) -> None:
+    def check(self, request: Request) -> None:
+        """Raise BadRequest for a request that can never be served, with the numbers."""
         if self._closed:
             raise BadRequest("the engine is closed; load the pair again")
-        for name, least in (("max_tokens", 1), ("n", 1), ("top_logprobs", 0)):
-            value = getattr(request, name)
-            if not isinstance(value, Integral):
-                raise BadRequest(f"{name} is {value!r}; it must be a whole number")
-            if value < least:
-                raise BadRequest(f"{name} is {value}; it must be at least {least}")
-        if "" in request.stop:
-            raise BadRequest("a stop string is empty; give at least one character")
-        if request.stop and None in [self.tokenizers[s] for s in request.policy.sides()]:
-            raise BadRequest("stop strings need an engine with a tokenizer; use stop_token_ids")
-        for side in request.policy.sides():
-            if side not in self.runners:
-                raise BadRequest(
-                    f"policy {request.policy.name!r} needs the {side.name}, which is not loaded"
-                )
-            self._check_prompt(side, request.prompts.get(side, ()))
-        self._check_reads(request.policy)
-
-    def _check_reads(self, policy: Policy) -> None:
-        """Refuse a policy that reads what this pair does not have."""
-        marks, sides = self.marks, policy.sides()
-        if "phase" in policy.reads and not (marks and all(side in marks.think for side in sides)):
-            raise BadRequest(
-                f"policy {policy.name!r} reads the phase, but this pair's tokenizer has no "
-                "<think> and </think>; choose one that does not"
-            )
-        if "boundary" in policy.reads and not (marks and marks.tokenizers):
-            raise BadRequest(f"policy {policy.name!r} reads boundaries; that needs a tokenizer")
-
-    def _check_prompt(self, side: Side, prompt: tuple[int, ...]) -> None:
-        runner = self.runners[side]
-        if not prompt:
-            raise BadRequest(f"the {side.name}'s prompt is empty; give at least one token")
-        self.rows.check(side, prompt)
-        worst = max(prompt, key=lambda token: token if token >= 0 else runner.vocab_size - token)
-        if not 0 <= worst < runner.vocab_size:
-            raise BadRequest(
-                f"token id {worst} is outside the {side.name}'s vocabulary of {runner.vocab_size}"
-            )
+        checks.check(request, self.tokenizers, self.rows, self.marks)
 
     def _tell(self, *messages: Sequence | str) -> None:
         self._inbox.extend(messages)
