@@ -390,7 +390,11 @@ def choose(pair: str, slm: str | None, llm: str | None) -> Preset:
 
 
 def _elsewhere(known: SidePreset, source: str | None) -> SidePreset:
-    return known if source is None else replace(known, id=source, path="", revision=None, gguf="")
+    return (
+        known
+        if source is None
+        else replace(known, id=source, path="", revision=None, gguf="", gguf_revision=None)
+    )
 
 
 def _defaults(known: Preset, llm: models.Files, tau: float | str | None) -> Defaults:

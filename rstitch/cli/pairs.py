@@ -62,7 +62,7 @@ def _one(one: Preset) -> None:
     for label, side in (("SLM", one.slm), ("LLM", one.llm)):
         lines[label] = side.source
         if side.gguf:
-            lines[f"{label} GGUF"] = side.gguf
+            lines[f"{label} GGUF"] = f"{side.gguf} ({side.gguf_revision or 'not pinned'})"
         lines[f"{label} revision"] = side.revision or "not pinned"
         lines[f"{label} licence"] = side.licence or "not known here; see the model's page"
         if side.suffix:

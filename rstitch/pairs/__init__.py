@@ -35,6 +35,9 @@ class SidePreset:
     gguf: str = ""
     """The same model for llama.cpp, as repo:file on the hub."""
     revision: str | None = None
+    """Commit, tag or branch of `id`."""
+    gguf_revision: str | None = None
+    """The same of `gguf`."""
     licence: str | None = None
     suffix: str = ""
     """Appended to the last user message, for this side alone."""

@@ -80,7 +80,7 @@ def read(side: SidePreset, config: EngineConfig, trust_remote_code: bool = False
     from rstitch.llamacpp import loader as gguf
 
     source = _gguf(side)
-    revision = side.revision if source == side.source else None
+    revision = side.revision if source == side.source else side.gguf_revision
     return gguf.read_files(source, revision=revision, roles=side.special_tokens)
 
 

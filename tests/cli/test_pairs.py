@@ -40,7 +40,8 @@ def test_one_pair_in_full() -> None:
         "SLM end: <｜end▁of▁sentence｜>",
         "LLM end: <|im_end|>",
         "LLM licence: Apache-2.0",
-        "LLM revision: not pinned",
+        "SLM revision: not pinned",
+        "LLM revision: 976055f8c83f394f35dbd3ab09a285a984907bd0",
     ):
         assert line in out.splitlines(), out
 

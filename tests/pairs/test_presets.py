@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,20 @@ def test_a_pair_of_the_paper(name: str) -> None:
     assert found.sampling is not None and found.sampling.temperature == 0.6
 
 
+UNPINNED = {"l3lab/L1-1.5B-Short"}
+"""No revision is known of these."""
+
+
+@pytest.mark.parametrize("name", [name for name in names() if name != "builtin"])
+def test_models_of_the_hub_are_pinned_to_a_commit(name: str) -> None:
+    for side in Side:
+        one = preset(name).side(side)
+        assert (one.revision is None) == (one.id in UNPINNED), one.id
+        for commit in (one.revision, one.gguf_revision):
+            assert commit is None or re.fullmatch("[0-9a-f]{40}", commit), commit
+        assert one.gguf or not one.gguf_revision
+
+
 def test_a_pair_file_of_one_s_own(tmp_path: Path) -> None:
     text = mine('suffix = "Be brief."', head='tau = "3nats"\nsampling = { temperature = 0.5 }')
     with load(write(tmp_path, text)) as stitch:
@@ -87,7 +102,7 @@ def test_a_role_that_the_tokenizer_does_not_have(tmp_path: Path) -> None:
         (mine(head="measured = 1"), "measured is 1; it must be bool"),
         (
             mine("suffx = 'x'"),
-            "mine.toml, slm: unknown key 'suffx'; known: id, path, gguf, revision",
+            "mine.toml, slm: unknown key 'suffx'; known: id, path, gguf, revision, gguf_revision",
         ),
         (mine(llm="revision = 3"), "mine.toml, llm: revision is 3; it must be str"),
         (mine('id = "a/b"'), "mine.toml, slm: give either id or path"),
