@@ -30,6 +30,7 @@ from rstitch.engine.runner import Extend, Runner
 from rstitch.engine.scheduler import Scheduler
 from rstitch.engine.sequence import Sequence
 from rstitch.engine.span import SCORED, Span, first_wanted
+from rstitch.engine.threads import threads_for
 from rstitch.engine.vocabulary import Translation
 from rstitch.errors import BadRequest
 from rstitch.text import TextStream, Tokenizer
@@ -74,6 +75,7 @@ class InProcessEngine:
         self.marks = marks
         self.scheduler = Scheduler(self.config, clock)
         self.rows = Rows(runners, self.config)
+        self._gate_threads = threads_for(self.config)
         self._measure = self.config.measure_costs and not self.config.profile
         if self.config.profile:
             self.scheduler.costs.expect(load_profile(self.config.profile), self.config.max_rows)
@@ -248,7 +250,9 @@ class InProcessEngine:
         if not asked:
             return [], []
         vocab_size = self.runners[side].vocab_size
-        return asked, gate.read(logits, asked, side, vocab_size, hidden, self.marks)
+        return asked, gate.read(
+            logits, asked, side, vocab_size, hidden, self.marks, self._gate_threads
+        )
 
     def _feed(self, side: Side) -> tuple[list[Sequence], list[Extend], list[int]]:
         """What each row with room has not seen yet, under the step's token budget; who has waited

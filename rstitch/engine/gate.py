@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Sequence as Many
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from rstitch.engine import plain, signals
 from rstitch.engine.marks import Marks
 from rstitch.engine.sequence import Sequence
 from rstitch.engine.signals import Counters
+from rstitch.engine.threads import Threads
 from rstitch.policy.base import Decision, Policy, Signals
 from rstitch.types import Proposal, Side
 
@@ -29,6 +31,7 @@ def read(
     vocab_size: int,
     hidden: Tensor | None = None,
     marks: Marks | None = None,
+    threads: Threads | None = None,
 ) -> list[Proposal]:
     """One proposal per row of raw logits (rows, columns); updates each row's policy state.
 
@@ -37,7 +40,8 @@ def read(
     """
     if plain.serves(logits, rows, vocab_size):
         return plain.read(logits, rows, side, vocab_size)
-    with torch.inference_mode():
+    chosen = threads.chosen(logits.numel()) if threads else nullcontext()
+    with torch.inference_mode(), chosen:
         return _read(logits, rows, side, vocab_size, hidden, marks)
 
 

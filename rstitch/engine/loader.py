@@ -19,7 +19,7 @@ from rstitch.engine.declared import declared
 from rstitch.engine.layout import transpose_linears
 from rstitch.engine.probe import probe
 from rstitch.engine.quiet import quiet
-from rstitch.engine.threads import Threads
+from rstitch.engine.threads import threads_for
 from rstitch.engine.torch_runner import TorchRunner
 from rstitch.engine.vocabulary import Vocabulary
 from rstitch.errors import BadModel, BadRequest, RStitchError
@@ -116,15 +116,11 @@ def load_weights(files: ModelFiles, config: EngineConfig) -> LoadedModel:
     model = quantised.settle(model, settings, device, dtype).eval().requires_grad_(False)
     transpose_linears(model)
     length = context_length(settings)
-    runner = TorchRunner(model, tokens, config.max_rows, length, config.compile, _threads(config))
+    runner = TorchRunner(
+        model, tokens, config.max_rows, length, config.compile, threads_for(config)
+    )
     probe(source, runner)
     return LoadedModel(source, files.tokenizer, runner, files.vocabulary)
-
-
-def _threads(config: EngineConfig) -> Threads | None:
-    """A choice per pass where nobody said how many, and there is more than one on this machine."""
-    free = config.threads is None and config.device == "cpu" and torch.get_num_threads() > 1
-    return Threads(torch.get_num_threads()) if free else None
 
 
 def context_length(settings: Any) -> int:

@@ -3,7 +3,8 @@
 A decode step of a small model is over before a second thread has woken up, a catch-up of a hundred
 tokens takes three quarters of the time with it (docs/log.md), and beside other work waiting for a
 second thread can cost twenty times the step. No constant fits, so every size of pass is timed with
-each count, and what was slower is tried again as often as a hundredth of the time pays for.
+each count, and what was slower is tried again as often as a hundredth of the time pays for. The
+same goes for the gate, whose operations on a large vocabulary torch would spread over all threads.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+
+from rstitch.config import EngineConfig
 
 TRIALS = 4
 """Passes with each count before one is preferred."""
@@ -106,6 +109,12 @@ class Threads:
             if timing.since >= PAUSE and timing.spent * REGRET >= loss:
                 return count
         return best
+
+
+def threads_for(config: EngineConfig) -> Threads | None:
+    """A choice per pass where nobody said how many, and there is more than one on this machine."""
+    free = config.threads is None and config.device == "cpu" and torch.get_num_threads() > 1
+    return Threads(torch.get_num_threads()) if free else None
 
 
 def _powers_below(most: int) -> list[int]:
