@@ -12,7 +12,7 @@ from rstitch import prompts
 from rstitch.errors import BadRequest
 from rstitch.text import Reasoned, split_reasoning
 from rstitch.trace import Trace
-from rstitch.types import Failed, Finished, Proposal, Token, Usage
+from rstitch.types import Event, Failed, Finished, Proposal, Token, Usage
 
 if TYPE_CHECKING:
     from rstitch.api import Stitch
@@ -63,31 +63,32 @@ class Stream(Iterator[Piece]):
         self.trace = trace
 
     def __next__(self) -> Piece:
-        was_open, piece = self._advance()
-        if piece is not None:
-            return piece
-        if was_open and self._error is not None:
-            raise self._error
+        event = self._advance()
+        if isinstance(event, Token):
+            return Piece(event.text, event.proposal)
+        if isinstance(event, Failed):
+            raise event.error
+        if event is not None and event.text:
+            return Piece(event.text, None)
         raise StopIteration
 
-    def _advance(self) -> tuple[bool, Piece | None]:
-        """Take the next event, one thread at a time. Whether there was one to take, and what it
-        brought; None at the end."""
+    def _advance(self) -> Event | None:
+        """Take the next event, one thread at a time; None where there is none any more."""
         with self._reading:
             if not self._open:
-                return False, None
+                return None
             event = self._stitch._next(self._name)
             if isinstance(event, Token):
                 self.trace.proposals.append(event.proposal)
                 self.trace.texts.append(event.text)
-                return True, Piece(event.text, event.proposal)
+                return event
             self._open = False
             if isinstance(event, Failed):
                 self._error = event.error
                 self.trace.forwards.extend(event.forwards)
-                return True, None
-            self._take_end(event)
-            return True, Piece(event.text, None) if event.text else None
+            else:
+                self._take_end(event)
+            return event
 
     @property
     def starts_thinking(self) -> bool:
@@ -99,8 +100,8 @@ class Stream(Iterator[Piece]):
 
     def result(self) -> Answer:
         """Run to the end and return the whole answer."""
-        for _ in self:
-            pass
+        while self._open:
+            self._advance()
         if self._error is not None:
             raise self._error
         if self._finished is None:
