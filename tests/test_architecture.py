@@ -13,7 +13,12 @@ import pytest
 REPO = Path(__file__).parents[1]
 PACKAGE = REPO / "rstitch"
 
-LAYERS = ({"types", "errors", "config", "registry"}, {"costs", "sampling", "text"}, {"policy"}, {"engine"})
+LAYERS = (
+    {"types", "errors", "config", "registry"},
+    {"costs", "sampling", "text"},
+    {"policy"},
+    {"engine"},
+)
 """Units of the package; each may import its own layer and those before it."""
 ENGINE, ELSE, CLI = 3, 4, 5
 """Everything else, the package's own exports included, comes after these, the commands last."""

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from rstitch.errors import BadRequest
 from rstitch import registry
+from rstitch.errors import BadRequest
 from rstitch.policy import load, make
 from rstitch.policy.margin import Margin
 from rstitch.policy.registry import GROUP
