@@ -27,8 +27,8 @@ def final_part(text: str, inside: bool = False) -> str:
 
 
 def answer_of(text: str, inside: bool = False) -> str | None:
-    r"""The last `\boxed{...}` after the thinking, else what follows "answer is" there, else the last
-    number there; else the last box of a thought. None where there is nothing of the kind."""
+    r"""The last `\boxed{...}` after the thinking, else what follows "answer is" there, else the
+    last number there; else the last box of a thought. None where there is nothing of the kind."""
     part = final_part(text, inside)
     if "\\boxed" in part:  # an unclosed one was cut off: no number before it is the answer
         return boxed(part)

@@ -1,7 +1,7 @@
 """What a set of answers says, with intervals: accuracy, differences, speed-ups.
 
 Problems are what is drawn at random, so samples of one problem are resampled together, and two
-methods are compared on the same problems. Bootstraps are seeded: the same records, the same figures.
+methods are compared on the same problems. Bootstraps are seeded: same records, same figures.
 """
 
 from __future__ import annotations

@@ -1,0 +1,94 @@
+"""Runs methods on a pair: one question at a time, or many in flight."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from rstitch.evals.methods.base import Ask, Method, Question, Writing, Written
+
+if TYPE_CHECKING:
+    from rstitch.api import Answer, Stitch
+    from rstitch.stream import Stream
+
+K = TypeVar("K")
+
+
+def one(stitch: Stitch, method: Method, question: Question) -> tuple[Written, float]:
+    """The reply, and seconds from accepted (a text) to its last token."""
+    started = time.perf_counter()
+    with closing(method.write(stitch, question)) as writing:
+        answers: list[Answer] | None = None
+        while True:
+            try:
+                ask = next(writing) if answers is None else writing.send(answers)
+            except StopIteration as done:
+                written: Written = done.value
+                return written, time.perf_counter() - started
+            answers = [stream.result() for stream in streams(stitch, ask)]
+
+
+def many(
+    stitch: Stitch, jobs: Iterable[tuple[K, Method, Question]], in_flight: int
+) -> Iterator[tuple[K, Written, float]]:
+    """Replies as they are finished, oldest first, that many in flight; seconds are those of a reply
+    among others."""
+    waiting: deque[_Job[K]] = deque()
+    source = iter(jobs)
+    try:
+        while True:
+            while len(waiting) < in_flight and (given := next(source, None)) is not None:
+                yield from _moved(stitch, _Job(given[0], given[1].write(stitch, given[2])), waiting)
+            if not waiting:
+                return
+            job = waiting.popleft()
+            job.answers = [stream.result() for stream in job.open]
+            yield from _moved(stitch, job, waiting)
+    finally:
+        for job in waiting:
+            job.close()
+
+
+@dataclass(slots=True)
+class _Job(Generic[K]):
+    """One question that is being answered."""
+
+    key: K
+    writing: Writing
+    started: float = field(default_factory=time.perf_counter)
+    open: list[Stream] = field(default_factory=list)
+    answers: list[Answer] | None = None
+
+    def close(self) -> None:
+        for stream in self.open:
+            stream.close()
+        self.writing.close()
+
+
+def _moved(
+    stitch: Stitch, job: _Job[K], waiting: deque[_Job[K]]
+) -> Iterator[tuple[K, Written, float]]:
+    """Take a job one step on: back among those that wait, or finished."""
+    try:
+        ask = next(job.writing) if job.answers is None else job.writing.send(job.answers)
+    except StopIteration as done:
+        yield job.key, done.value, time.perf_counter() - job.started
+        return
+    job.open = streams(stitch, ask)
+    waiting.append(job)
+
+
+def streams(stitch: Stitch, ask: Ask) -> list[Stream]:
+    return stitch.streams(
+        ask.prompt,
+        n=ask.n,
+        policy=ask.policy,
+        sampling=ask.sampling,
+        max_tokens=ask.max_tokens,
+        stop=ask.stop,
+        begun=ask.begun,
+    )
