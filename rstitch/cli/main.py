@@ -7,7 +7,7 @@ import sys
 import typer
 
 from rstitch import __version__
-from rstitch.cli import check, convert, demo, explain, generate, pairs, profile
+from rstitch.cli import check, convert, demo, eval, explain, generate, pairs, profile
 from rstitch.errors import RStitchError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("generate")(generate.generate)
+app.command("eval")(eval.evaluate)
 app.command("check")(check.check)
 app.command("pairs")(pairs.pairs)
 app.command("profile")(profile.profile)

@@ -35,13 +35,15 @@ def one(stitch: Stitch, method: Method, question: Question) -> tuple[Written, fl
 def many(
     stitch: Stitch, jobs: Iterable[tuple[K, Method, Question]], in_flight: int
 ) -> Iterator[tuple[K, Written, float]]:
-    """Replies as they are finished, oldest first, that many in flight; seconds are those of a reply
-    among others."""
+    """Replies as they are finished, oldest first; seconds are those of a reply among others.
+
+    As many again are asked ahead, so that a slow one at the front leaves no row empty.
+    """
     waiting: deque[_Job[K]] = deque()
     source = iter(jobs)
     try:
         while True:
-            while len(waiting) < in_flight and (given := next(source, None)) is not None:
+            while len(waiting) < 2 * in_flight and (given := next(source, None)) is not None:
                 yield from _moved(stitch, _Job(given[0], given[1].write(stitch, given[2])), waiting)
             if not waiting:
                 return

@@ -32,7 +32,8 @@ def wilson(right: int, n: int, z: float = Z_95) -> Interval:
     share, square = right / n, z * z
     middle = (share + square / (2 * n)) / (1 + square / n)
     half = z * math.sqrt(share * (1 - share) / n + square / (4 * n * n)) / (1 + square / n)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    low, high = max(0.0, middle - half), min(1.0, middle + half)
+    return 0.0 if right == 0 else low, 1.0 if right == n else high
 
 
 def clustered(values: Sequence[Sequence[float]], rounds: int = ROUNDS) -> Interval:
