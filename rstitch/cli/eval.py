@@ -1,4 +1,4 @@
-"""`rstitch eval`: methods side by side on one task, and the directory that keeps what they wrote."""
+"""`rstitch eval`: methods side by side on one task, and a directory that keeps what they wrote."""
 
 from __future__ import annotations
 

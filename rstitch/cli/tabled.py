@@ -21,7 +21,7 @@ def lines(table: Table) -> list[str]:
 
 
 def aligned(rows: Columns) -> list[str]:
-    """Columns as wide as their widest cell, the first to the left, those without values left out."""
+    """Columns as wide as their widest cell, the first to the left; those without values are out."""
     kept = [i for i in range(len(rows[0])) if i == 0 or any(row[i] for row in rows[1:])]
     widths = {i: max(len(row[i]) for row in rows) for i in kept}
     return [
@@ -47,26 +47,33 @@ def _accuracy(row: Row) -> list[str]:
 
 def _one_by_one(table: Table) -> Columns:
     head = ["", "tokens", "LLM %", "off by", "hand-offs", "s/answer", "speed-up", "95 %"]
-    rows = [[*head, "geometric", "slower %", "= tokens", "x s/token"]]
+    rows = [[*head, "geometric", "slower %", "= tokens", "x s/token", ""]]
     for row in table.rows:
         cells = [*_counts(row), f"{row.seconds:.3f}"]
         speed = row.speed
         if speed is None:
-            rows.append([*cells, "", "", "", "", "", ""])
+            rows.append([*cells, "", "", "", "", "", "", _mark(row)])
             continue
         low, high = speed.interval
         rows.append([
             *cells, f"{speed.ratio:.2f}x", f"{low:.2f} to {high:.2f}", f"{speed.geometric:.2f}x",
             f"{100 * speed.slower:.1f}", f"{speed.tokens:.2f}", f"{speed.per_token:.2f}",
+            _mark(row),
         ])  # fmt: skip
     return rows
 
 
 def _in_flight(table: Table) -> Columns:
-    rows = [["", "tokens", "LLM %", "off by", "hand-offs", f"tokens/s, {table.in_flight} at once"]]
+    head = ["", "tokens", "LLM %", "off by", "hand-offs", f"tokens/s, {table.in_flight} at once"]
+    rows = [[*head, ""]]
     for row in table.rows:
-        rows.append([*_counts(row), f"{row.rate:.0f}" if row.rate else ""])
+        rows.append([*_counts(row), f"{row.rate:.0f}" if row.rate else "", _mark(row)])
     return rows
+
+
+def _mark(row: Row) -> str:
+    """Of a method that no other beats in both."""
+    return "frontier" if row.frontier else ""
 
 
 def _counts(row: Row) -> list[str]:

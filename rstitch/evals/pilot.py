@@ -51,4 +51,5 @@ class PairPilot:
 
 def spread(chosen: Sequence[T], n: int) -> list[T]:
     """n of them, evenly spaced: sets run through their levels or subjects in order."""
-    return [chosen[i * len(chosen) // n] for i in range(min(n, len(chosen)))]
+    n = min(n, len(chosen))
+    return [chosen[i * len(chosen) // n] for i in range(n)]

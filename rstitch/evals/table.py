@@ -50,6 +50,8 @@ class Row:
     """A control's LLM share less the reference's."""
     rate: float | None = None
     """Tokens per second, many in flight."""
+    frontier: bool = True
+    """No other method is both faster and more accurate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ def table(config: Mapping[str, Any], records: Sequence[Record]) -> Table:
         if baseline in answers and method != baseline:
             row = _compared(row, cells, answers[baseline], one_by_one)
         rows.append(row)
-    rows = _corrected(_matched(rows, config))
+    rows = _on_frontier(_corrected(_matched(rows, config)))
     in_flight = config["asked"]["in_flight"]
     return Table(rows, baseline, in_flight, _warnings(config, rows, baseline))
 
@@ -158,6 +160,20 @@ def _corrected(rows: Sequence[Row]) -> list[Row]:
     compared = [row.comparison.p for row in rows if row.comparison]
     corrected = iter(st.holm(compared))
     return [replace(row, p=next(corrected)) if row.comparison else row for row in rows]
+
+
+def _on_frontier(rows: Sequence[Row]) -> list[Row]:
+    """Of point estimates; seconds an answer, or where many are in flight, at the rate of tokens."""
+    cost = {row.method: row.tokens / row.rate if row.rate else row.seconds for row in rows}
+    return [
+        replace(
+            row,
+            frontier=not any(
+                cost[other.method] < cost[row.method] and other.right > row.right for other in rows
+            ),
+        )
+        for row in rows
+    ]
 
 
 def _warnings(config: Mapping[str, Any], rows: Sequence[Row], baseline: str | None) -> list[str]:

@@ -12,6 +12,7 @@ import pytest
 from rstitch.errors import BadRequest
 from rstitch.evals import verify
 from rstitch.evals.grade import final_answer, is_equal, is_right, letter_of
+from rstitch.evals.normal import normal, number
 from rstitch.evals.task import unparsable
 from rstitch.evals.tasks.jsonlines import read_problems
 from rstitch.evals.verify import Verifier
@@ -70,6 +71,13 @@ def verifier() -> Iterator[Verifier]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def hasty() -> Iterator[Verifier]:
+    pytest.importorskip("math_verify", reason="needs rstitch[eval]")
+    with Verifier(deadline=0.3) as found:
+        yield found
+
+
 @pytest.mark.parametrize(("reply", "gold", "right"), CASES)
 def test_the_table(verifier: Verifier, reply: str, gold: str, right: bool) -> None:
     assert len(CASES) >= 60
@@ -89,19 +97,17 @@ def test_the_letter_of_a_reply(reply: str, letter: str | None) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: text[:20])
-def test_hostile_answers_are_wrong_within_a_second_or_two(text: str) -> None:
-    pytest.importorskip("math_verify", reason="needs rstitch[eval]")
-    with Verifier(deadline=1.0) as verifier:
-        assert not is_equal(text, "x+1", verifier)
-        started = time.perf_counter()
-        assert not is_equal(final_answer(f"\\boxed{{{text}}}"), "x+1", verifier)
-        assert not is_equal(final_answer(text), "x+1", verifier)
-        assert time.perf_counter() - started < 4.0
+def test_hostile_answers_are_wrong_soon(hasty: Verifier, text: str) -> None:
+    started = time.perf_counter()
+    assert not is_equal(text, "x+1", hasty)
+    assert not is_equal(final_answer(f"\\boxed{{{text}}}"), "x+1", hasty)
+    assert not is_equal(final_answer(text), "x+1", hasty)
+    assert time.perf_counter() - started < 6.0  # two deadlines and two new workers
 
 
 def test_after_an_endless_question_the_next_is_answered() -> None:
     pytest.importorskip("math_verify", reason="needs rstitch[eval]")
-    with Verifier(deadline=1.0) as verifier:
+    with Verifier(deadline=0.5) as verifier:
         assert not verifier.equal("x+1", "9^{9^{9^{9}}}") and verifier.unanswered == 1
         assert verifier.equal("x+1", "1+x") and verifier.unanswered == 1
 
@@ -149,6 +155,6 @@ def test_every_gold_answer_is_right_by_its_own_measure() -> None:
             if not is_equal(final_answer(f"\\boxed{{{one.answer}}}"), one.answer, verifier)
         ]
         assert wrong == []
-        odd = [one for one in rows if not one.answer.lstrip("-").isdecimal()]
+        odd = [one for one in rows if number(normal(one.answer)) is None]
         assert {one.id for one in unparsable(odd, verifier)} == UNPARSABLE
         assert verifier.unanswered == 0

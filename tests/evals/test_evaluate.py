@@ -1,0 +1,177 @@
+"""The loop: interleaving, resuming, what a record holds, and that it can be recomputed from it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rstitch.errors import BadRun
+from rstitch.evals import drive, evaluate
+from rstitch.evals.directory import RECORDS
+from rstitch.evals.packed import pack, unpack
+from rstitch.explain import check
+from rstitch.policy import make
+from rstitch.types import Sampling
+from tests.evals.doubles import STITCHED, plan, run
+from tests.pair import QUESTION, stitch
+
+
+class Stop(Exception):
+    """What ends a run in the middle."""
+
+
+def stopping(after: int) -> Any:
+    left = [after]
+
+    def tell(what: str, done: int, total: int) -> None:
+        if what == "problems" or what in ("llm", "slm", STITCHED):
+            left[0] -= 1
+            if left[0] < 0:
+                raise Stop
+
+    return tell
+
+
+def without_seconds(records: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    answers = [r for r in records if r["type"] == "answer"]
+    return sorted((r["method"], r["problem"], r["sample"], r["text"], r["right"]) for r in answers)
+
+
+# -- one at a time --------------------------------------------------------------------------------
+
+
+def test_every_method_on_every_problem(tmp_path: Path) -> None:
+    found = run(plan(samples=2, repeats=2), tmp_path / "run")
+    keys = [(r["problem"], r["sample"], r["method"]) for r in found.records]
+    methods = ("llm", "slm", STITCHED)
+    assert sorted(keys) == sorted(
+        (f"a-{i}", s, m) for i in range(3) for s in range(2) for m in methods
+    )
+    assert all(len(r["seconds"]) == 2 and min(r["seconds"]) > 0 for r in found.records)
+    assert {r["group"] for r in found.records} == {"level 0", "level 1"}
+
+
+def test_methods_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A warm-up of each, then problem by problem and repeat by repeat, the order rotating."""
+    order, one = [], drive.one
+
+    def watched(stitch: Any, method: Any, question: Any) -> Any:
+        order.append(f"{question.index}{method.spec()['name'][0]}")
+        return one(stitch, method, question)
+
+    monkeypatch.setattr(drive, "one", watched)
+    run(plan("llm", "slm", n=2, repeats=2), tmp_path / "run")
+    assert order == ["0l", "0s", *("0l", "0s", "0s", "0l"), *("1s", "1l", "1l", "1s")]
+
+
+def test_a_record_can_be_recomputed_from_its_traces(tmp_path: Path) -> None:
+    found = run(plan(), tmp_path / "run")
+    for record in found.records:
+        (packed,) = record["traces"]
+        trace = unpack(packed)
+        assert check(trace) is None
+        kept = [p for p in trace.proposals if p.keep]
+        assert record["tokens"] == len(kept) == record["slm_tokens"] + record["llm_tokens"]
+        assert record["llm_tokens"] == sum(p.side for p in kept)
+        assert record["discards"] == len(trace.proposals) - len(kept)
+        assert record["text"] == "".join(trace.texts)
+        assert record["seconds"][0] >= sum(f.seconds for f in trace.forwards)
+        assert record["reason"] == trace.end["reason"]
+    small = run(plan(traces=False), tmp_path / "small")
+    assert [r["traces"] for r in small.records] == [[]] * 9
+
+
+def test_problems_and_samples_have_seeds_of_their_own_and_methods_share_them() -> None:
+    chosen = plan(sampling=Sampling(0.7), samples=2)
+    seeds = {(i, s): chosen.question(i, s).sampling.seed for i in range(3) for s in range(2)}
+    assert len(set(seeds.values())) == 6 and all(seed is not None for seed in seeds.values())
+    assert seeds[1, 1] == plan(sampling=Sampling(0.7)).question(1, 1).sampling.seed
+    assert seeds[1, 1] != plan(sampling=Sampling(0.7), seed=1).question(1, 1).sampling.seed
+
+
+@pytest.mark.parametrize("in_flight", [1, 4])
+@pytest.mark.parametrize("after", [0, 1, 2, 5])
+def test_a_run_that_was_stopped_goes_on(tmp_path: Path, in_flight: int, after: int) -> None:
+    chosen = plan(in_flight=in_flight, sampling=Sampling(0.7))
+    whole = run(chosen, tmp_path / "whole")
+    try:
+        run(chosen, tmp_path / "run", stopping(after))
+    except Stop:
+        with (tmp_path / "run" / RECORDS).open("a") as file:
+            file.write('{"type": "answer", "met')
+    again = run(chosen, tmp_path / "run")
+    assert without_seconds(again.records) == without_seconds(whole.records)
+    done = (tmp_path / "run" / RECORDS).read_bytes()
+    run(chosen, tmp_path / "run")
+    assert (tmp_path / "run" / RECORDS).read_bytes() == done, "nothing is owed, nothing is written"
+
+
+def test_what_was_settled_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On going on no pilot is asked: methods are those of the configuration."""
+    chosen = plan("llm", STITCHED, "coin")
+    first = run(chosen, tmp_path / "run")
+    assert 0 < first.config["methods"]["coin"]["p"] < 1
+    monkeypatch.setattr(evaluate, "fit", None)
+    (tmp_path / "run" / RECORDS).unlink()
+    again = run(chosen, tmp_path / "run")
+    assert without_seconds(again.records) == without_seconds(first.records)
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"max_tokens": 13}, "max_tokens"),
+        ({"seed": 1}, "seed"),
+        ({"n": 2}, "task.n"),
+        ({"sampling": Sampling(0.1)}, "sampling.temperature"),
+        ({"in_flight": 2}, "in_flight"),
+    ],
+)
+def test_a_run_of_something_else_is_refused(
+    tmp_path: Path, changes: dict[str, Any], key: str
+) -> None:
+    run(plan("slm"), tmp_path / "run")
+    with pytest.raises(BadRun, match=f"begun with {key} = "):
+        run(plan("slm", **changes), tmp_path / "run")
+
+
+def test_another_machine_is_refused(tmp_path: Path) -> None:
+    """Its seconds are not to be compared with those that are there."""
+    run(plan("slm"), tmp_path / "run", machine={"cpu": "slow", "cores": 2})
+    with pytest.raises(BadRun, match='begun with machine.cpu = "slow", now it is "fast"'):
+        run(plan("slm"), tmp_path / "run", machine={"cpu": "fast", "cores": 2})
+
+
+# -- many in flight -------------------------------------------------------------------------------
+
+
+def test_many_in_flight_write_the_same_and_the_rate_of_each_method(tmp_path: Path) -> None:
+    one = run(plan(n=6), tmp_path / "one")
+    many = run(plan(n=6, in_flight=4), tmp_path / "many")
+    assert without_seconds(one.records) == without_seconds(many.records)
+    batches = [r for r in many.records if r["type"] == "batch"]
+    assert [(b["method"], b["answers"]) for b in batches] == [("llm", 6), ("slm", 6), (STITCHED, 6)]
+    assert all(b["tokens"] == 72 and b["seconds"] > 0 for b in batches)
+
+
+# -- packing --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("policy", ["entropy", "random", "window", "rewind", "llm"])
+def test_a_packed_trace_is_the_trace(policy: str) -> None:
+    params = {"random": {"p": 0.3, "q": 0.4}, "llm": {}}.get(policy, {"tau": 0.6})
+    trace = (
+        stitch()
+        .generate(
+            QUESTION,
+            policy=make(policy, **params),
+            sampling=Sampling(0.7, seed=3),
+            max_tokens=20,
+            top_logprobs=2,
+        )
+        .trace
+    )
+    assert unpack(json.loads(json.dumps(pack(trace)))) == trace
