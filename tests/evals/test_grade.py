@@ -13,7 +13,7 @@ from rstitch.errors import BadRequest
 from rstitch.evals import verify
 from rstitch.evals.grade import final_answer, is_equal, is_right, letter_of
 from rstitch.evals.normal import normal, number
-from rstitch.evals.task import unparsable
+from rstitch.evals.task import Problem, unparsable
 from rstitch.evals.tasks.jsonlines import read_problems
 from rstitch.evals.verify import Verifier
 from tests.evals.cases import CASES, HOSTILE, LETTERS
@@ -147,14 +147,27 @@ UNPARSABLE = {
 @pytest.mark.skipif(not MATH.is_dir(), reason=f"the public sets are not at {MATH}")
 def test_every_gold_answer_is_right_by_its_own_measure() -> None:
     with Verifier() as verifier:
-        rows = [one for path in sorted(MATH.glob("*.jsonl")) for one in read_problems(path)]
-        assert len(rows) > 2800
-        wrong = [
-            one.id
-            for one in rows
-            if not is_equal(final_answer(f"\\boxed{{{one.answer}}}"), one.answer, verifier)
-        ]
-        assert wrong == []
-        odd = [one for one in rows if number(normal(one.answer)) is None]
-        assert {one.id for one in unparsable(odd, verifier)} == UNPARSABLE
+        found = [one for one in gold() if not is_equal(boxed(one), one.answer, verifier)]
+        assert [one.id for one in found] == []
+
+
+@pytest.mark.skipif(not MATH.is_dir(), reason=f"the public sets are not at {MATH}")
+def test_gold_answers_that_are_no_mathematics_are_counted_and_named() -> None:
+    """Of the hundreds that are no plain numbers every third, which takes five seconds, and those
+    that are known."""
+    odd = [one for one in gold() if number(normal(one.answer)) is None]
+    assert len(odd) > 350 and {one.id for one in odd} >= UNPARSABLE
+    some = [one for i, one in enumerate(odd) if i % 3 == 0 or one.id in UNPARSABLE]
+    with Verifier() as verifier:
+        assert {one.id for one in unparsable(some, verifier)} == UNPARSABLE
         assert verifier.unanswered == 0
+
+
+def gold() -> list[Problem]:
+    found = [one for path in sorted(MATH.glob("*.jsonl")) for one in read_problems(path)]
+    assert len(found) > 2800
+    return found
+
+
+def boxed(problem: Problem) -> str | None:
+    return final_answer(f"\\boxed{{{problem.answer}}}")
