@@ -203,14 +203,15 @@ def _lines() -> Tell:
 def _print(
     config: Mapping[str, Any], records: Sequence[Any], asked: Asked, verifier: Verifier
 ) -> None:
-    from rstitch.cli.tabled import lines
-    from rstitch.evals.table import table
+    from rstitch.cli.tabled import by_group, lines
+    from rstitch.evals.table import groups, table
 
-    found = table(config, records)
+    found, parts = table(config, records), groups(config, records)
     if asked.as_json:
-        typer.echo(json.dumps({"run": str(asked.out), **asdict(found)}))
+        told = {name: asdict(one)["rows"] for name, one in parts.items()}
+        typer.echo(json.dumps({"run": str(asked.out), **asdict(found), "groups": told}))
     else:
-        typer.echo("\n".join(lines(found)))
+        typer.echo("\n".join([*lines(found), *by_group(parts)]))
     for warning in found.warnings:
         typer.echo(f"warning: {warning}", err=True)
     if verifier.unanswered:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,6 +18,19 @@ def lines(table: Table) -> list[str]:
     right += [_accuracy(row) for row in table.rows]
     speed = _one_by_one(table) if table.in_flight == 1 else _in_flight(table)
     return [*aligned(right), "", *aligned(speed)]
+
+
+def by_group(tables: Mapping[str, Table]) -> list[str]:
+    """Percent right per level or subject, a blank line before; nothing for a task without."""
+    if len(tables) < 2:
+        return []
+    methods = dict.fromkeys(row.method for table in tables.values() for row in table.rows)
+    cells = {(g, row.method): row for g, table in tables.items() for row in table.rows}
+    rows = [["right %", *methods]]
+    for group in tables:
+        right = [cells.get((group, method)) for method in methods]
+        rows.append([group, *(f"{100 * one.right:.1f}" if one else "" for one in right)])
+    return ["", *aligned(rows)]
 
 
 def aligned(rows: Columns) -> list[str]:

@@ -31,7 +31,7 @@ class Run:
     path: Path
     config: dict[str, Any]
     records: list[dict[str, Any]] = field(default_factory=list)
-    """What was finished before, then what `add` adds."""
+    """What was finished before, then what `add` adds; without traces, which may fill a memory."""
     _file: int = -1
 
     def __enter__(self) -> Run:
@@ -59,7 +59,7 @@ class Run:
                 f"{self.path / RECORDS} cannot be written: {error.strerror}; what was finished is "
                 "kept: make room and give the same command again"
             ) from error
-        self.records.append(record)
+        self.records.append(light(record))
 
 
 def begin(path: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -110,9 +110,8 @@ def opened(path: Path) -> Run:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise BadRun(f"{path} is being run by another process; wait for it") from None
-        whole = (path / RECORDS).read_bytes().rfind(b"\n") + 1
-        os.ftruncate(file, whole)
-        return Run(path, config, list(read_records(path)), file)
+        os.ftruncate(file, _whole(path / RECORDS))
+        return Run(path, config, [light(record) for record in read_records(path)], file)
     except BaseException:
         os.close(file)
         raise
@@ -138,16 +137,33 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
     file = path / RECORDS
     if not file.exists():
         return
-    *lines, _ = file.read_bytes().split(b"\n")
-    for number, line in enumerate(lines, 1):
-        try:
-            record = json.loads(line)
-            record["type"]
-        except (ValueError, LookupError, TypeError):
-            raise BadRun(
-                f"{file}, line {number}: not a record; delete that line, and it is owed again"
-            ) from None
-        yield record
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                record = json.loads(line)
+                record["type"]
+            except (ValueError, LookupError, TypeError):
+                raise BadRun(
+                    f"{file}, line {number}: not a record; delete that line, and it is owed again"
+                ) from None
+            yield record
+
+
+def light(record: dict[str, Any]) -> dict[str, Any]:
+    """Without the traces, for the many of a whole run."""
+    return {key: value for key, value in record.items() if key != "traces"}
+
+
+def _whole(path: Path) -> int:
+    """Bytes up to the end of the last whole line."""
+    with path.open("rb") as file:
+        size = found = 0
+        for line in file:
+            size += len(line)
+            found = size if line.endswith(b"\n") else found
+    return found
 
 
 def _differing(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -1,4 +1,8 @@
-"""Runs methods on a pair: one question at a time, or many in flight."""
+"""Runs methods on a pair: one question at a time, or many in flight.
+
+A question that cannot be answered (it does not fit a context, a token has no partner) is a wrong
+answer that says why, not the end of a run.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from rstitch.errors import RStitchError
 from rstitch.evals.methods.base import Ask, Method, Question, Writing, Written
 
 if TYPE_CHECKING:
@@ -19,7 +24,7 @@ K = TypeVar("K")
 
 
 def one(stitch: Stitch, method: Method, question: Question) -> tuple[Written, float]:
-    """The reply, and seconds from accepted (a text) to its last token."""
+    """The reply, and seconds from accepted (a text) to its last token. Raises what goes wrong."""
     started = time.perf_counter()
     with closing(method.write(stitch, question)) as writing:
         answers: list[Answer] | None = None
@@ -30,6 +35,19 @@ def one(stitch: Stitch, method: Method, question: Question) -> tuple[Written, fl
                 written: Written = done.value
                 return written, time.perf_counter() - started
             answers = [stream.result() for stream in streams(stitch, ask)]
+
+
+def tried(stitch: Stitch, method: Method, question: Question) -> tuple[Written, float]:
+    """As `one`, or what went wrong as a reply."""
+    started = time.perf_counter()
+    try:
+        return one(stitch, method, question)
+    except RStitchError as error:
+        return failed(error), time.perf_counter() - started
+
+
+def failed(error: RStitchError) -> Written:
+    return Written("", False, "failed", extra={"error": str(error)})
 
 
 def many(
@@ -47,9 +65,7 @@ def many(
                 yield from _moved(stitch, _Job(given[0], given[1].write(stitch, given[2])), waiting)
             if not waiting:
                 return
-            job = waiting.popleft()
-            job.answers = [stream.result() for stream in job.open]
-            yield from _moved(stitch, job, waiting)
+            yield from _moved(stitch, waiting.popleft(), waiting)
     finally:
         for job in waiting:
             job.close()
@@ -63,7 +79,6 @@ class _Job(Generic[K]):
     writing: Writing
     started: float = field(default_factory=time.perf_counter)
     open: list[Stream] = field(default_factory=list)
-    answers: list[Answer] | None = None
 
     def close(self) -> None:
         for stream in self.open:
@@ -76,12 +91,16 @@ def _moved(
 ) -> Iterator[tuple[K, Written, float]]:
     """Take a job one step on: back among those that wait, or finished."""
     try:
-        ask = next(job.writing) if job.answers is None else job.writing.send(job.answers)
+        answers = [stream.result() for stream in job.open]
+        ask = job.writing.send(answers) if job.open else next(job.writing)
+        job.open = streams(stitch, ask)
     except StopIteration as done:
         yield job.key, done.value, time.perf_counter() - job.started
-        return
-    job.open = streams(stitch, ask)
-    waiting.append(job)
+    except RStitchError as error:
+        job.close()
+        yield job.key, failed(error), time.perf_counter() - job.started
+    else:
+        waiting.append(job)
 
 
 def streams(stitch: Stitch, ask: Ask) -> list[Stream]:

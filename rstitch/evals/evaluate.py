@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,12 +131,12 @@ def _one_by_one(
         labels = [m for m in plan.methods if (m, problem.id, sample) not in finished]
         if labels and not warm:
             warm = True
-            _warm_up(stitch, plan)
+            _warm_up(stitch, plan, plan.methods)
         seconds: dict[str, list[float]] = {label: [] for label in labels}
         written: dict[str, Written] = {}
         for repeat in range(plan.repeats):
             for label in _rotated(labels, turn + repeat):
-                written[label], took = drive.one(stitch, plan.methods[label], question)
+                written[label], took = drive.tried(stitch, plan.methods[label], question)
                 seconds[label].append(took)
         for label in labels:
             head = {"method": label, "sample": sample, "seconds": seconds[label]}
@@ -151,6 +151,8 @@ def _batched(
     for label, method in plan.methods.items():
         owed = [u for u in units if (label, plan.problems[u[0]].id, u[1]) not in finished]
         jobs = ((unit, method, plan.question(*unit)) for unit in owed)
+        if owed:
+            _warm_up(stitch, plan, [label])
         tokens, waited, started = 0, 0.0, time.perf_counter()
         replies = drive.many(stitch, jobs, plan.in_flight)
         for done, ((index, sample), written, seconds) in enumerate(replies):
@@ -172,13 +174,13 @@ def _batched(
     tell("problems", len(units), len(units))
 
 
-def _warm_up(stitch: Stitch, plan: Plan) -> None:
-    """Uncounted answers of every method."""
-    for index in range(
-        min(len(plan.problems), WARM_COMPILED if stitch.engine.config.compile else 1)
-    ):
-        for method in plan.methods.values():
-            drive.one(stitch, method, plan.question(index, 0))
+def _warm_up(stitch: Stitch, plan: Plan, labels: Iterable[str]) -> None:
+    """Uncounted answers, the shortest question first: a method that fails there fails everywhere,
+    and what it raises ends the run."""
+    indices = sorted(range(len(plan.problems)), key=lambda i: len(plan.problems[i].text))
+    for index in indices[: WARM_COMPILED if stitch.engine.config.compile else 1]:
+        for label in labels:
+            drive.one(stitch, plan.methods[label], plan.question(index, 0))
 
 
 def _rotated(labels: list[str], by: int) -> list[str]:

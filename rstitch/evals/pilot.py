@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING, TypeVar
 
+from rstitch.errors import BadRequest
 from rstitch.evals import drive
 from rstitch.evals.methods.base import Method, Question, Written
 
@@ -37,6 +38,10 @@ class PairPilot:
             rows = self.stitch.engine.config.max_rows
             jobs = ((i, method, question) for i, question in enumerate(self.questions))
             found = {i: written for i, written, _ in drive.many(self.stitch, jobs, rows)}
+            if not any(written.answers for written in found.values()):
+                raise BadRequest(
+                    found[0].extra.get("error", f"{method.name} answers through others")
+                )
             self._written[key] = [found[i] for i in range(len(self.questions))]
         return self._written[key]
 
@@ -44,8 +49,8 @@ class PairPilot:
         key = repr(method.spec())
         if key not in self._seconds:
             few = spread(self.questions, TIMED)
-            drive.one(self.stitch, method, few[0])  # warm
-            self._seconds[key] = fmean(drive.one(self.stitch, method, q)[1] for q in few)
+            drive.tried(self.stitch, method, few[0])  # warm
+            self._seconds[key] = fmean(drive.tried(self.stitch, method, q)[1] for q in few)
         return self._seconds[key]
 
 

@@ -35,6 +35,8 @@ class Row:
     interval: Interval
     truncated: float
     """Share of answers cut off by the budget."""
+    failed: int
+    """Answers that could not be written: wrong, and in no latency that is compared."""
     tokens: float
     """Per answer, drafts and lost votes included; discarded proposals are not."""
     llm_share: float
@@ -50,6 +52,8 @@ class Row:
     """A control's LLM share less the reference's."""
     rate: float | None = None
     """Tokens per second, many in flight."""
+    error: str | None = None
+    """Of the first that failed."""
     frontier: bool = True
     """No other method is both faster and more accurate."""
 
@@ -76,6 +80,14 @@ def table(config: Mapping[str, Any], records: Sequence[Record]) -> Table:
     rows = _on_frontier(_corrected(_matched(rows, config)))
     in_flight = config["asked"]["in_flight"]
     return Table(rows, baseline, in_flight, _warnings(config, rows, baseline))
+
+
+def groups(config: Mapping[str, Any], records: Sequence[Record]) -> dict[str, Table]:
+    """A table per level or subject, where the task has any; without warnings of their own."""
+    names = sorted({one["group"] for one in records if one["type"] == "answer" and one["group"]})
+    answers = [one for one in records if one["type"] == "answer"]
+    found = {name: table(config, [a for a in answers if a["group"] == name]) for name in names}
+    return {name: replace(one, warnings=[]) for name, one in found.items()}
 
 
 def _by_method(
@@ -107,11 +119,13 @@ def _row(method: str, cells: Mapping[Cell, Record], records: Sequence[Record]) -
         right=right / n,
         interval=st.wilson(right, n) if n == len(problems) else st.clustered(marks),
         truncated=sum(one["reason"] == "length" for one in every) / n,
+        failed=sum(one["reason"] == "failed" for one in every),
         tokens=tokens / n,
         llm_share=llm / tokens if tokens else 0.0,
         handoffs=sum(one["handoffs"] for one in every) / n,
         seconds=sum(median(one["seconds"]) for one in every) / n,
         rate=sum(one["tokens"] for one in batches) / seconds if seconds else None,
+        error=next((one["extra"]["error"] for one in every if one["reason"] == "failed"), None),
     )
 
 
@@ -131,16 +145,18 @@ def _compared(
     if not both:
         return row
     ours, theirs = ({cell: side[cell] for cell in both} for side in (cells, base))
+    timed = [cell for cell in both if "failed" not in (cells[cell]["reason"], base[cell]["reason"])]
 
     def means(side: Mapping[Cell, Record], key: str) -> list[float]:
         return [float(np.mean(values)) for values in _grouped(side, key).values()]
 
     comparison = st.compare(means(ours, "right"), means(theirs, "right"))
     speed = None
-    if one_by_one:
+    if one_by_one and timed:
+        slow, fast = ({cell: side[cell] for cell in timed} for side in (base, cells))
         speed = st.speed_up(
-            means(theirs, "seconds"), means(ours, "seconds"),
-            means(theirs, "tokens"), means(ours, "tokens"),
+            means(slow, "seconds"), means(fast, "seconds"),
+            means(slow, "tokens"), means(fast, "tokens"),
         )  # fmt: skip
     return replace(row, comparison=comparison, speed=speed)
 
@@ -183,6 +199,10 @@ def _warnings(config: Mapping[str, Any], rows: Sequence[Row], baseline: str | No
             found.append(
                 f"max_tokens {config['asked']['max_tokens']} cut off {row.truncated:.0%} of the "
                 f"answers of {row.method}: any method with shorter answers looks better than it is"
+            )
+        if row.failed:
+            found.append(
+                f"{row.failed} of {row.answers} answers of {row.method} failed: {row.error}"
             )
         if row.share_off is not None and abs(row.share_off) > MATCHED:
             found.append(

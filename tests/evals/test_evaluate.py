@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rstitch.errors import BadRun
-from rstitch.evals import drive, evaluate
-from rstitch.evals.directory import RECORDS
+from rstitch.errors import BadRequest, BadRun
+from rstitch.evals import drive, evaluate, methods
+from rstitch.evals.directory import RECORDS, read_records
+from rstitch.evals.methods import CONTROLS
 from rstitch.evals.packed import pack, unpack
+from rstitch.evals.table import table as made
 from rstitch.explain import check
 from rstitch.policy import make
 from rstitch.types import Sampling
@@ -55,7 +58,7 @@ def test_every_method_on_every_problem(tmp_path: Path) -> None:
 
 
 def test_methods_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A warm-up of each, then problem by problem and repeat by repeat, the order rotating."""
+    """A warm-up of each on the shortest, then problem by problem and repeat by repeat, rotating."""
     order, one = [], drive.one
 
     def watched(stitch: Any, method: Any, question: Any) -> Any:
@@ -64,12 +67,12 @@ def test_methods_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(drive, "one", watched)
     run(plan("llm", "slm", n=2, repeats=2), tmp_path / "run")
-    assert order == ["0l", "0s", *("0l", "0s", "0s", "0l"), *("1s", "1l", "1l", "1s")]
+    assert order == ["1l", "1s", *("0l", "0s", "0s", "0l"), *("1s", "1l", "1l", "1s")]
 
 
 def test_a_record_can_be_recomputed_from_its_traces(tmp_path: Path) -> None:
-    found = run(plan(), tmp_path / "run")
-    for record in found.records:
+    run(plan(), tmp_path / "run")
+    for record in read_records(tmp_path / "run"):
         (packed,) = record["traces"]
         trace = unpack(packed)
         assert check(trace) is None
@@ -80,8 +83,8 @@ def test_a_record_can_be_recomputed_from_its_traces(tmp_path: Path) -> None:
         assert record["text"] == "".join(trace.texts)
         assert record["seconds"][0] >= sum(f.seconds for f in trace.forwards)
         assert record["reason"] == trace.end["reason"]
-    small = run(plan(traces=False), tmp_path / "small")
-    assert [r["traces"] for r in small.records] == [[]] * 9
+    run(plan(traces=False), tmp_path / "small")
+    assert [r["traces"] for r in read_records(tmp_path / "small")] == [[]] * 9
 
 
 def test_problems_and_samples_have_seeds_of_their_own_and_methods_share_them() -> None:
@@ -143,6 +146,50 @@ def test_another_machine_is_refused(tmp_path: Path) -> None:
     run(plan("slm"), tmp_path / "run", machine={"cpu": "slow", "cores": 2})
     with pytest.raises(BadRun, match='begun with machine.cpu = "slow", now it is "fast"'):
         run(plan("slm"), tmp_path / "run", machine={"cpu": "fast", "cores": 2})
+
+
+# -- what cannot be answered ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("in_flight", [1, 4])
+def test_a_question_that_fits_no_context_is_a_wrong_answer(tmp_path: Path, in_flight: int) -> None:
+    """The others are answered, and the table says what went wrong."""
+    chosen = plan(in_flight=in_flight)
+    long = replace(chosen.problems[1], text="e" * 2000)
+    chosen = replace(chosen, problems=(chosen.problems[0], long, chosen.problems[2]))
+    found = run(chosen, tmp_path / "run")
+    answers = [r for r in found.records if r["type"] == "answer"]
+    assert len(answers) == 9
+    wrong = [r for r in answers if r["reason"] == "failed"]
+    assert [(r["problem"], r["right"], r["tokens"]) for r in wrong] == [("a-1", False, 0)] * 3
+    table = made(found.config, found.records)
+    assert all(row.failed == 1 and row.answers == 3 for row in table.rows)
+    assert any(
+        "1 of 3 answers of slm failed: the prompt has 2017 tokens for" in line
+        for line in table.warnings
+    )
+    if in_flight == 1:
+        speed = [row.speed for row in table.rows if row.speed]
+        assert len(speed) == 2, "compared on the two that both answered"
+
+
+def test_the_pilot_does_without_what_cannot_be_answered(tmp_path: Path) -> None:
+    chosen = plan("llm", STITCHED, *CONTROLS, "cascade", n=4, in_flight=4)
+    long = replace(chosen.problems[1], text="e" * 2000)
+    chosen = replace(chosen, problems=(chosen.problems[0], long, *chosen.problems[2:]))
+    found = run(chosen, tmp_path / "run")
+    assert found.config["methods"]["elsewhere"]["problems"] == [0, 2, 3]
+    assert all(None not in spec.values() for spec in found.config["methods"].values())
+
+
+def test_a_method_that_fails_everywhere_ends_the_run(tmp_path: Path) -> None:
+    chosen = plan("slm")
+    chosen = replace(chosen, problems=tuple(replace(p, text="e" * 2000) for p in chosen.problems))
+    with pytest.raises(BadRequest, match="the prompt has 2017 tokens for the SLM"):
+        run(chosen, tmp_path / "run")
+    with pytest.raises(BadRequest, match="the prompt has 2017 tokens for the SLM"):
+        others = {"slm": methods.make("slm"), "requests": methods.make("requests")}
+        run(replace(chosen, methods=others), tmp_path / "other")
 
 
 # -- many in flight -------------------------------------------------------------------------------

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from rstitch.cli.tabled import aligned, lines
-from rstitch.evals.table import Row, table
+from rstitch.cli.tabled import aligned, by_group, lines
+from rstitch.evals.table import Row, groups, table
 
 METHODS = {"llm": {"name": "llm"}, "st": {"name": "stitched"}, "coin": {"name": "coin"}}
 
@@ -24,6 +24,7 @@ def record(method: str, problem: int, right: bool, seconds: list[float], **more:
     given = {
         "type": "answer", "method": method, "problem": f"p{problem}", "sample": 0, "right": right,
         "seconds": seconds, "tokens": 10, "llm_tokens": 10, "handoffs": 0, "reason": "stop",
+        "extra": {}, "group": "",
     }  # fmt: skip
     return {**given, **more}
 
@@ -107,6 +108,24 @@ def test_without_the_llm_alone_nothing_is_compared() -> None:
     found = table(config(2), [r for r in RECORDS if r["method"] != "llm"])
     assert all(row.comparison is None and row.speed is None for row in found.rows)
     assert table(config(2), []).rows == []
+
+
+def test_tables_per_group() -> None:
+    """Two levels of two problems; stitched is right on the first alone."""
+    records = [
+        record(m, i, m == "llm" or i < 2, [1.0], group=f"level {i // 2}")
+        for m in ("llm", "st")
+        for i in range(4)
+    ]
+    found = groups(config(4), records)
+    right = {name: [row.right for row in one.rows] for name, one in found.items()}
+    assert right == {"level 0": [1.0, 1.0], "level 1": [1.0, 0.0]}
+    assert by_group(found)[1:] == [
+        "right %    llm     st",
+        "level 0  100.0  100.0",
+        "level 1  100.0    0.0",
+    ]
+    assert by_group(groups(config(4), [record("llm", 0, True, [1.0])])) == []
 
 
 def test_the_text_of_a_table() -> None:

@@ -55,7 +55,7 @@ class Written:
     inside: bool
     """The prompt had opened the thinking block."""
     reason: str
-    """"stop" or "length"."""
+    """"stop", "length", or "failed": it could not be answered, and `extra` has the error."""
     answers: tuple[Answer, ...] = ()
     """Everything that the engine wrote for it, drafts and losing votes included."""
     extra: dict[str, Any] = field(default_factory=dict)

@@ -31,7 +31,7 @@ class Cascade(Method):
         slm, llm = Ruled(make("slm")), Ruled(make("llm"))
         spare = pilot.seconds(pilot.reference) - pilot.seconds(slm)
         share = min(1.0, max(0.0, spare / pilot.seconds(llm)))
-        means = [mean_entropy(one.answers[0]) for one in pilot.written(slm)]
+        means = [mean_entropy(one.answers[0]) for one in pilot.written(slm) if one.answers]
         return replace(self, bound=float(np.quantile(means, 1 - share)))
 
     def write(self, stitch: Stitch, question: Question) -> Writing:

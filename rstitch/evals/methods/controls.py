@@ -81,9 +81,10 @@ class Elsewhere(Method):
     def fit(self, pilot: Pilot) -> Self:
         if self.turns:
             return self
-        written = pilot.written(pilot.reference)
-        turns = tuple(turns_of(one) for one in written)
-        return replace(self, turns=turns, problems=tuple(q.index for q in pilot.questions))
+        written = zip(pilot.questions, pilot.written(pilot.reference), strict=True)
+        found = [(question.index, turns_of(one)) for question, one in written if one.answers]
+        turns, problems = tuple(t for _, t in found), tuple(i for i, _ in found)
+        return replace(self, turns=turns, problems=problems)
 
     def write(self, stitch: Stitch, question: Question) -> Writing:
         others = [t for t, i in zip(self.turns, self.problems, strict=True) if i != question.index]
