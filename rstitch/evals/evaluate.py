@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rstitch.errors import BadRun
 from rstitch.evals import directory, drive
 from rstitch.evals.directory import Run
 from rstitch.evals.methods import Method, make
@@ -87,7 +88,8 @@ def run(
         fitted = fit(stitch, plan, tell)
         directory.create(out, asked, {label: method.spec() for label, method in fitted.items()})
     with directory.opened(out) as found:
-        methods = {label: remade(spec) for label, spec in found.config["methods"].items()}
+        settled = found.config["methods"]
+        methods = {name: remade(out, name, one, settled) for name, one in plan.methods.items()}
         plan = replace(plan, methods=methods)
         loop = _one_by_one if plan.in_flight == 1 else _batched
         for record in loop(stitch, plan, _finished(found), verifier, tell):
@@ -108,8 +110,13 @@ def fit(stitch: Stitch, plan: Plan, tell: Tell) -> dict[str, Method]:
     return fitted
 
 
-def remade(spec: Mapping[str, Any]) -> Method:
-    return make(spec["name"], **{k: v for k, v in spec.items() if k != "name"})
+def remade(out: Path, label: str, method: Method, settled: Mapping[str, Any]) -> Method:
+    """The method as a run has settled it: by the name that the user gave, since a name may be that
+    of a file, whose code is run."""
+    name, spec = method.spec()["name"], settled.get(label, {})
+    if spec.get("name") != name:
+        raise BadRun(f"{out} says that {label} is {spec.get('name')}; delete the directory")
+    return make(name, **{key: value for key, value in spec.items() if key != "name"})
 
 
 def _finished(found: Run) -> set[tuple[str, str, int]]:

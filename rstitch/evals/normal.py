@@ -19,6 +19,10 @@ _WORDS = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|o
 _UNIT = re.compile(
     r"(?<=[\d})])\s*\\(?:text|mathrm|mbox)\s*\{\s*[A-Za-z][A-Za-z ./^0-9]*\}(\^\d)?$"
 )
+_COUNTED = re.compile(
+    r"([-+]?[\d.,/]*\d)(?:\s+(?!(?:pi|or|and|to|mod|sqrt|infinity)\b)[A-Za-z]{2,})+", re.IGNORECASE
+)
+"""A number of something, in plain words: 18 dollars, but neither 2 pi nor 5 or 7."""
 _DEGREES = re.compile(r"\^\s*\{?\s*\\circ\s*\}?|\\degree|°")
 _SHORT_FRACTION = re.compile(r"\\frac\s*(\d)\s*(\d)")
 _HALF_FRACTION = re.compile(r"\\frac\s*(\{[^{}]*\})\s*(\d)")
@@ -57,7 +61,10 @@ def _strip(text: str) -> str:
     text = re.sub(r"\\[dtc]frac", r"\\frac", text)
     text = _HALF_FRACTION.sub(r"\\frac\1{\2}", _SHORT_FRACTION.sub(r"\\frac{\1}{\2}", text))
     text = _unwrapped(_WORDS.sub("", text))
-    text = re.sub(r"\s+", "", text)
+    counted = _COUNTED.fullmatch(text)
+    text = re.sub(r"\s+", "", counted[1] if counted else text)
+    if len(text) == 3 and text[0] == "(" and text[2] == ")" and text[1].isalpha():
+        return text[1]  # the letter of a choice
     return text.replace(",", "") if _THOUSANDS.fullmatch(text) else text
 
 

@@ -68,8 +68,8 @@ class Verifier:
 
     def _answer(self, texts: tuple[str, ...]) -> bool:
         if self._worker is None:
-            self._worker = _start(self.deadline)
-            _reply(self._worker, START)
+            self._begin()
+        assert self._worker is not None
         try:
             stdin = self._worker.stdin
             assert stdin is not None
@@ -80,6 +80,16 @@ class Verifier:
             self._end()
             self.unanswered += 1
             return False
+
+    def _begin(self) -> None:
+        self._worker = _start(self.deadline)
+        try:
+            _reply(self._worker, START)
+        except (EOFError, TimeoutError):
+            self._end()
+            raise BadRequest(
+                "math-verify does not start; `python -m rstitch.evals.worker 5` says why"
+            ) from None
 
     def _end(self) -> None:
         worker, self._worker = self._worker, None

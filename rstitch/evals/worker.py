@@ -19,9 +19,9 @@ MEMORY = 2 * 2**30
 
 def main(deadline: float) -> None:
     """Questions until the input ends. An alarm ends a worker whose parent is gone."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     logging.disable()
     maths = import_module("math_verify")
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     _say(True)
     for line in sys.stdin:
         signal.setitimer(signal.ITIMER_REAL, deadline + 1)

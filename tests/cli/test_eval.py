@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
 from rstitch.cli.compare import CONTROLS
-from tests.cli.terminal import rstitch
+from tests.cli.terminal import rstitch, start_slowly
 from tests.pair import TAU, pair
 
 OPTIONS = [*pair().options, "--tau", str(TAU), "--max-tokens", "8"]
@@ -41,6 +42,25 @@ def test_a_table_a_directory_and_going_on(task: str, tmp_path: Path) -> None:
     changed = rstitch(*argv, "--seed", "1")
     assert changed.code == 1 and changed.out == ""
     assert "was begun with seed = 0, now it is 1; give the same to go on" in changed.err
+
+
+def test_a_killed_run_goes_on_where_it_was(task: str, tmp_path: Path) -> None:
+    """Killed by the system in the middle of the second problem, as it might be anywhere."""
+    out = tmp_path / "run"
+    argv = ["eval", task, "--out", str(out), "--repeats", "1", "--method", "slm", *OPTIONS]
+    child = start_slowly(*argv)
+    records = out / "records.jsonl"
+    patience = time.monotonic() + 60
+    while not (records.exists() and records.read_bytes()):
+        assert child.poll() is None and time.monotonic() < patience, child.communicate()
+        time.sleep(0.01)
+    child.kill()
+    child.communicate()
+    before = records.read_bytes()
+    assert 1 <= len(before.splitlines()) < 3
+    done = rstitch(*argv, "--json")
+    assert done.code == 0 and json.loads(done.out)["rows"][0]["answers"] == 3
+    assert records.read_bytes().startswith(before)
 
 
 def test_many_in_flight_with_controls(task: str, tmp_path: Path) -> None:

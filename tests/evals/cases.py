@@ -64,6 +64,12 @@ UNITS = [
     ("\\boxed{12 \\text{ square units}}", "12", True),
     ("\\boxed{\\$18}", "18", True),
     ("\\boxed{\\text{42}}", "42", True),
+    ("The answer is 18 dollars.", "18", True),
+    ("\\boxed{18 more eggs}", "18", True),
+    ("\\boxed{18}", "18 dollars", True),
+    ("\\boxed{5 or 7}", "5", False),
+    ("\\boxed{2 pi}", "2", False),
+    ("\\boxed{3 n}", "3", False),
     ("\\boxed{x = 5}", "5", True),
     ("\\boxed{f(n)=2n+1007}", "$f(n) = 2 n+1007$", True),
 ]
@@ -73,6 +79,8 @@ TEXTS = [
     ("\\boxed{\\text{Briana}}", "\\text{Evelyn}", False),
     ("\\boxed{\\text{east}}", "\\text{east}", True),
     ("The answer is east.", "\\text{east}", True),
+    ("\\boxed{C}", "\\text{(C)}", True),
+    ("\\boxed{B}", "\\text{(C)}", False),
 ]
 ALGEBRA = [
     ("\\boxed{q - p}", "p - q", False),

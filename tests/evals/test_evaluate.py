@@ -123,6 +123,19 @@ def test_what_was_settled_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert without_seconds(again.records) == without_seconds(first.records)
 
 
+def test_a_configuration_runs_no_file_that_the_user_did_not_name(tmp_path: Path) -> None:
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    run(plan("slm"), tmp_path / "run")
+    config = tmp_path / "run" / "config.json"
+    for name in (f"{tmp_path / 'evil.py'}:Evil", "llm"):
+        changed = json.loads(config.read_text())
+        changed["methods"]["slm"] = {"name": name}
+        config.write_text(json.dumps(changed))
+        with pytest.raises(BadRun, match="says that slm is .*; delete the directory"):
+            run(plan("slm"), tmp_path / "run")
+    assert not (tmp_path / "ran").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "key"),
     [
@@ -146,6 +159,27 @@ def test_another_machine_is_refused(tmp_path: Path) -> None:
     run(plan("slm"), tmp_path / "run", machine={"cpu": "slow", "cores": 2})
     with pytest.raises(BadRun, match='begun with machine.cpu = "slow", now it is "fast"'):
         run(plan("slm"), tmp_path / "run", machine={"cpu": "fast", "cores": 2})
+
+
+OTHER = """
+from dataclasses import dataclass
+from rstitch.evals.methods.base import Method, Written
+
+@dataclass(frozen=True)
+class Parrot(Method):
+    def write(self, stitch, question):
+        counted = {"llm_tokens": 7, "slm_tokens": 2}
+        return Written("polly e", False, "stop", extra={**counted, "of": "me"})
+        yield
+"""
+
+
+def test_a_method_that_writes_elsewhere_counts_its_own_tokens(tmp_path: Path) -> None:
+    (tmp_path / "other.py").write_text(OTHER)
+    found = run(plan("llm", f"{tmp_path / 'other.py'}:Parrot"), tmp_path / "run")
+    one = found.records[-1]
+    assert (one["tokens"], one["llm_tokens"], one["slm_tokens"]) == (9, 7, 2)
+    assert (one["right"], one["extra"], one["handoffs"]) == (True, {"of": "me"}, 0)
 
 
 # -- what cannot be answered ----------------------------------------------------------------------

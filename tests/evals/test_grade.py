@@ -128,6 +128,13 @@ def test_a_closed_grader_leaves_no_process() -> None:
     assert worker.poll() is not None
 
 
+def test_a_worker_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "check", lambda: None)
+    monkeypatch.setattr(verify.sys, "executable", "/bin/false")
+    with pytest.raises(BadRequest, match="math-verify does not start; `python -m rstitch.evals"):
+        Verifier().equal("x", "y")
+
+
 def test_without_math_verify_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verify, "find_spec", lambda name: None)
     with pytest.raises(BadRequest, match=r"math-verify, which is not installed: pip install rst"):

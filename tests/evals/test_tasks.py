@@ -14,7 +14,7 @@ from rstitch.errors import BadRequest
 from rstitch.evals import tasks
 from rstitch.evals.task import BOXED, fingerprint
 from rstitch.evals.tasks import hub
-from rstitch.evals.tasks.hub_sets import ARC
+from rstitch.evals.tasks.hub_sets import ARC, MATH500
 from rstitch.evals.verify import Verifier
 from rstitch.pairs.recipe.splits import problems as drawn
 
@@ -214,3 +214,18 @@ def test_offline_with_the_library_itself() -> None:
     with pytest.raises(BadRequest, match="math-ai/aime25 cannot be had: no hub in reach") as found:
         tasks.make("aime25").problems()
     assert "\n" not in str(found.value)
+
+
+def test_rows_as_the_library_itself_gives_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A directory stands for the hub: the library reads both with one call."""
+    pytest.importorskip("datasets", reason="needs rstitch[eval]")
+    rows = [{"problem": f"P{i}", "answer": str(i), "level": i} for i in range(3)]
+    lines(tmp_path / "test.jsonl", *rows)
+    monkeypatch.setattr(MATH500, "source", str(tmp_path))
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    found = tasks.make("math500").problems()
+    assert [(one.id, one.answer, one.group) for one in found] == [
+        (f"math500-{i}", str(i), str(i)) for i in range(3)
+    ]
