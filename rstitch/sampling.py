@@ -64,13 +64,14 @@ def coins(seeds: Tensor, positions: Tensor, side: int) -> Tensor:
     return uniform(row_keys(seeds, positions, COIN_STREAM + side)).float().clamp(max=1 - 2**-24)
 
 
-def gumbel(seeds: Tensor, positions: Tensor, vocab_size: int) -> Tensor:
+def gumbel(seeds: Tensor, positions: Tensor, vocab_size: int, stream: int = 0) -> Tensor:
     """Gumbel noise per token id, a pure function of (seed, position, id): float32 (rows, V).
 
-    The same on both sides and in any batch, so a hand-off does not change a draw.
+    The same on both sides and in any batch, so a hand-off does not change a draw. Where a position
+    needs a second draw that is independent of the first, it takes another stream.
     """
     ids = torch.arange(vocab_size, device=seeds.device)
-    keys = row_keys(seeds, positions)
+    keys = row_keys(seeds, positions, stream)
     noise = uniform(hash32(hash32(ids[None, :] ^ keys[:, None]) + keys[:, None]))
     return (-torch.log(-torch.log(noise))).float()
 

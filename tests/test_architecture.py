@@ -131,8 +131,9 @@ def test_import_reader(source: str, name: str) -> None:
 
 
 def test_layers_are_ordered() -> None:
-    order = [layer(unit) for unit in ("types", "costs", "policy", "engine", "server", "", "cli")]
-    assert order == [0, 1, 2, ENGINE, ELSE, ELSE, CLI]
+    units = ("types", "costs", "policy", "engine", "baselines", "server", "", "cli")
+    order = [layer(unit) for unit in units]
+    assert order == [0, 1, 2, ENGINE, ELSE, ELSE, ELSE, CLI]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=dotted)

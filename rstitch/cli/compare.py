@@ -8,7 +8,7 @@ import typer
 
 from rstitch.cli import evaluating, options
 
-RIVALS = ("vote", "cascade", "opening")
+RIVALS = ("speculative", "early-exit", "vote", "cascade", "opening")
 CONTROLS = ("coin", "two-state", "elsewhere", "requests")
 
 

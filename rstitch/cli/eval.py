@@ -17,8 +17,10 @@ def evaluate(
     method: Annotated[
         list[str] | None,
         typer.Option(
-            help="llm, slm, stitched, vote, cascade, brief, opening, the controls coin, two-state, "
-            "elsewhere, requests, any policy, or path.py:Class; with parameters: vote,k=5.",
+            help="llm, slm, stitched, speculative, gated-speculative, early-exit, vote, cascade, "
+            "brief, opening, the controls coin, two-state, elsewhere, requests, "
+            "transformers-generate, transformers-assisted, any policy, or path.py:Class; with "
+            "parameters: vote,k=5.",
         ),
     ] = None,
     like: Annotated[

@@ -90,12 +90,12 @@ class InProcessEngine:
 
     def submit(self, request: Request) -> str:
         """Accept a request. Raises BadRequest when it can never be served, with the numbers."""
-        self._check(request)
+        self.check(request)
         seed, name = request.sampling.seeded().seed, f"r{next(self._ids)}"
         assert seed is not None
         group = Group() if request.n > 1 else None
         samples = [
-            self._sequence(request, sample, sample_seed(seed, index), group)
+            self.sequence(request, sample, sample_seed(seed, index), group)
             for index, sample in enumerate(sample_ids(name, request.n))
         ]
         if group:
@@ -103,7 +103,10 @@ class InProcessEngine:
         self._tell(*samples)
         return name
 
-    def _sequence(self, request: Request, name: str, seed: int, group: Group | None) -> Sequence:
+    def sequence(
+        self, request: Request, name: str, seed: int, group: Group | None = None
+    ) -> Sequence:
+        """A new answer to a checked request, of which the engine knows nothing yet."""
         policy = request.policy
         tokenizer = self.tokenizers[max(policy.sides())]
         return Sequence(
@@ -313,7 +316,8 @@ class InProcessEngine:
         sides = row.request.policy.sides()
         return any(row.length(side) >= self.rows.limits[side] for side in sides)
 
-    def _check(self, request: Request) -> None:
+    def check(self, request: Request) -> None:
+        """Raise BadRequest for a request that can never be served, with the numbers."""
         if self._closed:
             raise BadRequest("the engine is closed; load the pair again")
         for name, least in (("max_tokens", 1), ("n", 1), ("top_logprobs", 0)):

@@ -215,7 +215,13 @@ def _record(
         "reason": written.reason,
         "tokens": counts["slm_tokens"] + counts["llm_tokens"],
         **counts,
-        "extra": {k: v for k, v in written.extra.items() if k not in counts},
+        "extra": {k: v for k, v in written.extra.items() if k not in counts and k != "trace"},
         "text": written.text,
-        "traces": [pack(answer.trace) for answer in written.answers] if plan.traces else [],
+        "traces": _traces(written) if plan.traces else [],
     }
+
+
+def _traces(written: Written) -> list[Any]:
+    """Of everything that the engine wrote, and what a method from elsewhere gives for its own."""
+    own = [written.extra["trace"]] if "trace" in written.extra else []
+    return [*(pack(answer.trace) for answer in written.answers), *own]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
+from rstitch.baselines.registry import BASELINES
 from rstitch.errors import BadRequest
 from rstitch.evals.methods.base import Method
+from rstitch.evals.methods.rivals import Rival
 from rstitch.evals.methods.ruled import Ruled
 from rstitch.policy import REGISTRY as POLICIES
 from rstitch.policy import load
@@ -30,6 +31,8 @@ METHODS: Registry[Method] = Registry(
         "two-state": f"{_HERE}.controls:TwoState",
         "elsewhere": f"{_HERE}.controls:Elsewhere",
         "requests": f"{_HERE}.controls:Requests",
+        "transformers-generate": f"{_HERE}.rivals:Generate",
+        "transformers-assisted": f"{_HERE}.rivals:Assisted",
     },
     given_with="with --method path.py:Class",
 )
@@ -37,18 +40,17 @@ CONTROLS = ("coin", "two-state", "elsewhere", "requests")
 
 
 def make(name: str, **params: Any) -> Method:
-    """The method or policy of that name, or of a path.py:Class, whose code is run."""
+    """The method, baseline or policy of that name, or of a path.py:Class, whose code is run."""
     if is_file(name):
         return _of_file(name, params)
+    if name in BASELINES.known():
+        return Rival(BASELINES.build(BASELINES.find(name), name, _all_frozen(params)))
     if name not in METHODS.known() and is_known(name):
         return Ruled(load(name, **params))
     if name not in METHODS.known():
-        known = ", ".join([*METHODS.known(), *sorted(POLICIES)])
+        known = ", ".join([*METHODS.known(), *BASELINES.known(), *sorted(POLICIES)])
         raise BadRequest(f"unknown method {name!r}; known: {known}, or path.py:Class")
-    found = METHODS.find(name)
-    fields = {f.name for f in dataclasses.fields(found)}  # type: ignore[arg-type]  # a dataclass
-    tuples = {k: _frozen(v) if k in fields else v for k, v in params.items()}
-    return METHODS.build(found, name, tuples)
+    return METHODS.build(METHODS.find(name), name, _all_frozen(params))
 
 
 def _of_file(name: str, params: dict[str, Any]) -> Method:
@@ -60,6 +62,10 @@ def _of_file(name: str, params: dict[str, Any]) -> Method:
             raise
         return Ruled(load(name, **params))
     return METHODS.build(found, name, params)
+
+
+def _all_frozen(params: dict[str, Any]) -> dict[str, Any]:
+    return {key: _frozen(value) for key, value in params.items()}
 
 
 def _frozen(value: Any) -> Any:

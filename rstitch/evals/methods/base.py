@@ -59,8 +59,8 @@ class Written:
     answers: tuple[Answer, ...] = ()
     """Everything that the engine wrote for it, drafts and losing votes included."""
     extra: dict[str, Any] = field(default_factory=dict)
-    """What the method itself has to say, for the record: plain values. Its `slm_tokens` and
-    `llm_tokens` are counted where there are no `answers`."""
+    """What the method itself has to say, for the record: plain values. Without `answers` its
+    `slm_tokens`, `llm_tokens` and `discards` are counted, and `trace` stands for theirs."""
 
 
 Writing = Generator[Ask, "list[Answer]", Written]
