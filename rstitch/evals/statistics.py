@@ -82,7 +82,7 @@ class Comparison:
 
     points: float
     low: float
-    """Lower end of the one-sided 95 % interval."""
+    """Lower end of the one-sided 95 % interval; -100 for a single problem."""
     p: float
     """Two-sided, by the signs of the problems that differ; not corrected for other comparisons."""
     verdict: Literal["not worse", "worse", "unclear"]
@@ -101,9 +101,8 @@ def compare(ours: Sequence[float], theirs: Sequence[float], margin: float = MARG
         verdict = "not worse"
     elif high < -margin:
         verdict = "worse"
-    return Comparison(
-        points, low, sign_test(ours, theirs), verdict, n, _needed(points, low, n, margin)
-    )
+    needed, p = _needed(points, low, n, margin), sign_test(ours, theirs)
+    return Comparison(points, max(low, -100.0), p, verdict, n, needed)
 
 
 def fewest(margin: float = MARGIN) -> int:
@@ -134,11 +133,8 @@ def sign_test(ours: Sequence[float], theirs: Sequence[float]) -> float:
 
 def holm(values: Sequence[float]) -> list[float]:
     """p-values corrected for there being several (Holm 1979), in the order given."""
-    order, found, most = (
-        sorted(range(len(values)), key=lambda i: values[i]),
-        [0.0] * len(values),
-        0.0,
-    )
+    order = sorted(range(len(values)), key=lambda i: values[i])
+    found, most = [0.0] * len(values), 0.0
     for rank, i in enumerate(order):
         most = max(most, min(1.0, (len(values) - rank) * values[i]))
         found[i] = most
@@ -175,7 +171,7 @@ def speed_up(
     """Seconds and tokens per problem, in the same order."""
     ratio, low, high = ratio_interval(theirs, ours)
     a, b = np.asarray(theirs, float), np.asarray(ours, float)
-    tokens = float(np.sum(their_tokens) / np.sum(our_tokens))
+    tokens = float(np.sum(their_tokens)) / max(1.0, float(np.sum(our_tokens)))
     return SpeedUp(
         ratio=ratio,
         interval=(low, high),

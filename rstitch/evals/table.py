@@ -55,7 +55,7 @@ class Row:
     error: str | None = None
     """Of the first that failed."""
     frontier: bool = True
-    """No other method is both faster and more accurate."""
+    """No other method is as good in both accuracy and speed, and better in one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,17 +179,20 @@ def _corrected(rows: Sequence[Row]) -> list[Row]:
 
 
 def _on_frontier(rows: Sequence[Row]) -> list[Row]:
-    """Of point estimates; seconds an answer, or where many are in flight, at the rate of tokens."""
-    cost = {row.method: row.tokens / row.rate if row.rate else row.seconds for row in rows}
-    return [
-        replace(
-            row,
-            frontier=not any(
-                cost[other.method] < cost[row.method] and other.right > row.right for other in rows
-            ),
-        )
+    """By point estimates: no other is better in one of accuracy and speed and as good in the other.
+    Speed is seconds an answer, or where many are in flight, at the rate of tokens."""
+    merit = {
+        row.method: (row.right, -(row.tokens / row.rate if row.rate else row.seconds))
         for row in rows
-    ]
+    }
+
+    def beaten(ours: tuple[float, float]) -> bool:
+        return any(
+            theirs != ours and theirs[0] >= ours[0] and theirs[1] >= ours[1]
+            for theirs in merit.values()
+        )
+
+    return [replace(row, frontier=not beaten(merit[row.method])) for row in rows]
 
 
 def _warnings(config: Mapping[str, Any], rows: Sequence[Row], baseline: str | None) -> list[str]:

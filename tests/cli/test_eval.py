@@ -102,6 +102,14 @@ def test_what_is_wrong_is_one_line_before_anything_is_loaded(
     assert not out.exists()
 
 
+def test_one_problem_is_a_table_too(task: str, tmp_path: Path) -> None:
+    """Nothing infinite or undefined: it is JSON for other readers than Python."""
+    argv = ["eval", task, "--problems", "1", "--out", str(tmp_path / "run"), *OPTIONS, "--json"]
+    done = rstitch(*argv, "--method", "llm", "--method", "slm")
+    found = json.loads(done.out, parse_constant=lambda text: pytest.fail(f"{text} in {done.out}"))
+    assert found["rows"][1]["comparison"]["verdict"] == "unclear"
+
+
 def test_gold_answers_that_are_no_mathematics_are_named(tmp_path: Path) -> None:
     path = tmp_path / "odd.jsonl"
     rows = [("a", "np.arcsin(10/13)"), ("b", "\\frac{1}{2}"), ("c", "7")]

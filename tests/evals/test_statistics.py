@@ -113,8 +113,9 @@ def test_how_many_problems_would_be_needed() -> None:
 
 
 def test_a_single_problem_shows_nothing() -> None:
-    found = st.compare([1.0], [1.0])
-    assert (found.verdict, found.needed) == ("unclear", None)
+    for ours in ([1.0], [0.0]):
+        found = st.compare(ours, [1.0])
+        assert (found.verdict, found.low, found.needed) == ("unclear", -100.0, None)
 
 
 @pytest.mark.parametrize(
