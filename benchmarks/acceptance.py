@@ -18,10 +18,8 @@ from benchmarks.common import (
     finish,
     models_of,
     pair_parser,
-    paired_difference,
     parsed,
     progress,
-    ratio_interval,
     say,
     show_bars,
 )
@@ -30,6 +28,7 @@ from benchmarks.veto import Veto
 from rstitch.api import Answer, Stitch
 from rstitch.engine.runner import Extend
 from rstitch.evals.grade import is_right
+from rstitch.evals.statistics import paired_difference, ratio_interval
 from rstitch.pairs.recipe.problem import Problem
 from rstitch.pairs.recipe.splits import problems, spread
 from rstitch.policy import make

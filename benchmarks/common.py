@@ -1,28 +1,21 @@
-"""What the benchmarks share: options, statistics, the machine's description, how they end."""
+"""What the benchmarks share: options, the machine's description, how they end."""
 
 from __future__ import annotations
 
 import argparse
 import hashlib
 import json
-import os
-import platform
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-import transformers
-
-from rstitch import __version__
+from rstitch.evals.machine import machine as about
 from rstitch.pairs import BUILTIN
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
-Z_95_ONE_SIDED = 1.6449
 
 
 def parser(description: str | None, quick: str) -> argparse.ArgumentParser:
@@ -57,20 +50,7 @@ def models_of(pair: Path | None) -> dict[str, str]:
 
 def machine() -> dict[str, Any]:
     """Versions and hardware that a number belongs to."""
-    model = "unknown"
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        model = names[0].split(":")[1].strip() if names else model
-    return {
-        "cpu": model,
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "rstitch": __version__,
-        "commit": commit(),
-    }
+    return {**about(), "commit": commit()}
 
 
 def commit() -> str | None:
@@ -101,25 +81,6 @@ def weights(pair: Path | None = None) -> dict[str, Any]:
             for file in files
         },
     }
-
-
-def ratio_interval(
-    top: Sequence[float], bottom: Sequence[float], rounds: int = 2000
-) -> tuple[float, float, float]:
-    """sum(top) / sum(bottom) with a 95 % bootstrap interval over problems (seed 0)."""
-    a, b = np.asarray(top), np.asarray(bottom)
-    pick = np.random.default_rng(0).integers(0, len(a), (rounds, len(a)))
-    ratios = a[pick].sum(1) / b[pick].sum(1)
-    low, high = np.quantile(ratios, [0.025, 0.975])
-    return float(a.sum() / b.sum()), float(low), float(high)
-
-
-def paired_difference(ours: Sequence[bool], theirs: Sequence[bool]) -> tuple[float, float]:
-    """Accuracy difference in points, and the lower end of its one-sided 95 % paired interval."""
-    difference = 100 * (np.asarray(ours, float) - np.asarray(theirs, float))
-    error = difference.std(ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else np.inf
-    mean = difference.mean()
-    return float(mean), float(mean - Z_95_ONE_SIDED * error)
 
 
 def say(text: str = "") -> None:

@@ -25,13 +25,14 @@ import torch
 import rstitch
 from benchmarks import random_gguf
 from benchmarks.bare import Twins, twins_of
-from benchmarks.common import finish, parsed, parser, progress, ratio_interval, say, show_bars
+from benchmarks.common import finish, parsed, parser, progress, say, show_bars
 from benchmarks.inflight import Loop, Run
 from benchmarks.overhead import LLM_RUN, SLM_RUN, Answer, summary, write
 from rstitch.api import Stitch
 from rstitch.engine.engine import InProcessEngine
 from rstitch.engine.request import Request
 from rstitch.evals.grade import is_right
+from rstitch.evals.statistics import ratio_interval
 from rstitch.llamacpp.batch import Batch
 from rstitch.llamacpp.cache import cached
 from rstitch.llamacpp.header import read

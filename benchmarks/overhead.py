@@ -23,12 +23,13 @@ import torch
 
 import rstitch
 from benchmarks.bare import Twins, passes_through, twins_of
-from benchmarks.common import finish, parsed, parser, progress, ratio_interval, say, show_bars
+from benchmarks.common import finish, parsed, parser, progress, say, show_bars
 from benchmarks.random_pair import random_runner
 from rstitch.api import Stitch
 from rstitch.engine import engine as engine_module
 from rstitch.engine.engine import InProcessEngine
 from rstitch.engine.request import Request
+from rstitch.evals.statistics import ratio_interval
 from rstitch.pairs.recipe.splits import problems, spread
 from rstitch.policy import make
 from rstitch.types import Failed, Finished, Sampling, Side, Usage

@@ -22,17 +22,16 @@ import rstitch
 from benchmarks.bare import bare_seconds
 from benchmarks.common import (
     finish,
-    paired_difference,
     parsed,
     parser,
     progress,
-    ratio_interval,
     say,
     show_bars,
 )
 from benchmarks.rival import COMPILED, EAGER, Rival, Setting
 from rstitch.api import Answer, Stitch
 from rstitch.evals.grade import is_right
+from rstitch.evals.statistics import paired_difference, ratio_interval
 from rstitch.pairs.recipe.problem import Problem
 from rstitch.pairs.recipe.splits import problems, spread
 from rstitch.policy import make

@@ -16,13 +16,13 @@ from benchmarks.common import (
     finish,
     models_of,
     pair_parser,
-    paired_difference,
     parsed,
     progress,
     say,
 )
 from rstitch.api import Answer, Stitch
 from rstitch.evals.grade import is_right
+from rstitch.evals.statistics import paired_difference
 from rstitch.pairs.recipe.problem import Problem
 from rstitch.pairs.recipe.splits import problems, spread
 from rstitch.policy import Policy, make

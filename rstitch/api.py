@@ -155,6 +155,7 @@ class Stitch:
         stop_token_ids: Iterable[int] = (),
         ignore_eos: bool = False,
         top_logprobs: int = 0,
+        begun: Sequence[int] = (),
         meta: dict[str, Any] | None = None,
     ) -> list[Stream]:
         """Streams of n samples of one prompt; sample i draws by `types.sample_seed(seed, i)`.
@@ -163,7 +164,9 @@ class Stitch:
         by the name of one without required parameters, or as path.py:Class, whose code is then run.
         sampling: the pair's own by default. raw: the prompt is plain text, no chat template and no
         suffix. stop_token_ids end the answer beside the models' own end of text, which ignore_eos
-        ignores. meta goes into the trace. Raises BadRequest for what can never be served.
+        ignores. begun: tokens with which the answer begins already, as the LLM's ids; they are read
+        after the prompt and are not part of what is written. meta goes into the trace. Raises
+        BadRequest for what can never be served.
         """
         rule = self._policy(tau, policy)
         if not isinstance(sampling, Sampling | None):
@@ -172,7 +175,7 @@ class Stitch:
             )
         sampling = (sampling or self.defaults.sampling).seeded()
         assert sampling.seed is not None
-        ids = self.prompts(prompt, policy=rule, raw=raw)
+        ids = self._begun(self.prompts(prompt, policy=rule, raw=raw), begun)
         request = Request(
             prompts=ids,
             policy=rule,
@@ -212,6 +215,19 @@ class Stitch:
         else:
             ids = prompts.render(prompt, one, self.suffixes)
         return ids if len(ids) == len(sides) else dict.fromkeys(sides, *ids.values())
+
+    def _begun(
+        self, prompts: dict[Side, tuple[int, ...]], begun: Sequence[int]
+    ) -> dict[Side, tuple[int, ...]]:
+        """The prompts, each with the beginning of the answer in that side's own ids."""
+        read, found = self.engine.translation, {}
+        for side, ids in prompts.items():
+            ours = [token if read is None else read.read(side, token, Side.LLM) for token in begun]
+            if None in ours:
+                lost = begun[ours.index(None)]
+                raise BadRequest(f"begun has token {lost}, for which the {side.name} has none")
+            found[side] = (*ids, *(token for token in ours if token is not None))
+        return found
 
     def normalised(self, tau: float | str) -> float:
         """tau as a policy takes it: "0.24nats" is divided by ln V of the LLM."""

@@ -28,3 +28,7 @@ class BadPolicy(RStitchError):
 
 class BadTrace(RStitchError):
     """A trace file that cannot be read, or whose decisions the policy does not reproduce."""
+
+
+class BadRun(RStitchError):
+    """An evaluation run that cannot be begun, resumed or read: its directory says why."""

@@ -24,7 +24,7 @@ from rstitch.trace import Trace
 from rstitch.types import Sampling, Side
 from tests.pair import QUESTION, TAU, stitch
 
-PARAMETERS: dict[str, dict[str, float]] = {
+PARAMETERS: dict[str, dict[str, Any]] = {
     "entropy": {"tau": TAU},
     "confidence": {"threshold": 0.1},
     "margin": {"bound": 0.05},
@@ -35,6 +35,7 @@ PARAMETERS: dict[str, dict[str, float]] = {
     "slm": {},
     "llm": {},
     "random": {"p": 0.3, "q": 0.4},
+    "turns": {"at": (3, 5), "period": 6},
 }
 TEMPERATURES = (0.0, 1.0)
 CASES = [(name, t) for name in REGISTRY for t in TEMPERATURES]

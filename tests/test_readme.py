@@ -19,8 +19,10 @@ from rstitch.pairs.recipe.splits import problems
 from tests.cli.terminal import rstitch
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-ELSEWHERE = ("PATH", "qwq-32b")
-"""Words of commands about models that are not here."""
+ELSEWHERE = ("PATH", "PATH.py:Rule", "qwq-32b")
+"""Words of commands about models and files that are not here."""
+FEWER = {"100": "2"}
+"""Problems of an evaluation."""
 LONG = "rstitch demo"
 """tests/cli/test_demo.py runs it on fewer problems."""
 
@@ -30,7 +32,9 @@ def commands() -> list[list[str]]:
     lines = [line.strip() for line in README.splitlines() if line.startswith("    rstitch ")]
     split = [shlex.split(line, comments=True) for line in lines]
     return [
-        words[1:] for words in split if not set(words) & set(ELSEWHERE) and words != LONG.split()
+        [FEWER.get(word, word) for word in words[1:]]
+        for words in split
+        if not set(words) & set(ELSEWHERE) and words != LONG.split()
     ]
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-from importlib import import_module
 from typing import Any
 
 from rstitch.baselines.base import Baseline
-from rstitch.errors import BadRequest
-from rstitch.policy.registry import is_needed
+from rstitch.registry import Registry
 
 REGISTRY: dict[str, str] = {
     "speculative": "rstitch.baselines.speculative:Speculative",
@@ -16,24 +13,16 @@ REGISTRY: dict[str, str] = {
     "early-exit": "rstitch.baselines.early_exit:EarlyExit",
 }
 
-
-def find(name: str) -> type[Baseline]:
-    if name not in REGISTRY:
-        raise BadRequest(f"unknown baseline {name!r}; known: {', '.join(REGISTRY)}")
-    module, attribute = REGISTRY[name].split(":")
-    found: type[Baseline] = getattr(import_module(module), attribute)
-    return found
+BASELINES: Registry[Baseline] = Registry(
+    kind="baseline",
+    base=Baseline,  # type: ignore[type-abstract]  # only its subclasses are made
+    needs="write",
+    group="rstitch.baselines",
+    built_in=REGISTRY,
+    given_with="as the baseline",
+)
 
 
 def make(name: str, **params: Any) -> Baseline:
     """The baseline of that name. Raises BadRequest naming an unknown name or parameter."""
-    found = find(name)
-    fields = dataclasses.fields(found)  # type: ignore[arg-type]  # all of the registry are
-    known = [field.name for field in fields]
-    assert not any(map(is_needed, fields)), "a baseline runs without parameters"
-    for param in params:
-        if param not in known:
-            raise BadRequest(
-                f"baseline {name!r} has no parameter {param!r}; it takes {', '.join(known)}"
-            )
-    return found(**params)
+    return BASELINES.build(BASELINES.find(name), name, params)

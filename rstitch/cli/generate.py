@@ -76,7 +76,9 @@ def generate(
     threshold = options.threshold(tau)
     rule = options.policy_of(policy, param or [], threshold)
     suffix = options.suffix(slm_suffix, llm_suffix, raw=raw)
-    chosen = _given(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed)
+    chosen = options.given(
+        temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed
+    )
     Sampling(**chosen)  # a wrong value is told before anything is loaded
     _check(n, max_tokens, logprobs, max_rows, stop or [], stop_token or [])
     text = _stdin() if prompt == "-" else prompt
@@ -151,11 +153,6 @@ def _check(
         options.at_least(0, stop_token=token)
     if "" in stop:
         raise BadRequest("a stop string is empty; give at least one character")
-
-
-def _given(**values: Any) -> dict[str, Any]:
-    """The options that were used."""
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def _stdin() -> str:

@@ -7,7 +7,18 @@ import sys
 import typer
 
 from rstitch import __version__
-from rstitch.cli import check, convert, demo, explain, generate, pairs, profile
+from rstitch.cli import (
+    check,
+    compare,
+    convert,
+    demo,
+    eval,
+    explain,
+    generate,
+    pairs,
+    profile,
+    sweep,
+)
 from rstitch.errors import RStitchError
 
 app = typer.Typer(
@@ -19,6 +30,9 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("generate")(generate.generate)
+app.command("eval")(eval.evaluate)
+app.command("compare")(compare.compare)
+app.command("sweep")(sweep.sweep)
 app.command("check")(check.check)
 app.command("pairs")(pairs.pairs)
 app.command("profile")(profile.profile)

@@ -95,6 +95,11 @@ def at_least(least: int, **values: int | None) -> None:
             raise BadRequest(f"{name} is {value}; it must be at least {least}")
 
 
+def given(**values: Any) -> dict[str, Any]:
+    """The options that were used."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def threshold(text: str | None) -> float | str | None:
     """--tau as a number, or as it is where it is in nats, which only a loaded pair can convert."""
     if text is not None and nats(text) is not None:

@@ -46,7 +46,7 @@ def test_names() -> None:
 
 
 def test_unknown_names_and_parameters_are_refused() -> None:
-    with pytest.raises(BadRequest, match="unknown baseline 'medusa'; known: speculative, gated-"):
+    with pytest.raises(BadRequest, match="unknown baseline 'medusa'; known: early-exit, gated-"):
         baselines.make("medusa")
     with pytest.raises(BadRequest, match="'speculative' has no parameter 'tau'; it takes k, adapt"):
         baselines.make("speculative", tau=0.1)

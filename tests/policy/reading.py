@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -13,7 +15,7 @@ SLM, LLM = Side.SLM, Side.LLM
 NAMES = ("side", "entropy", "max_prob", "coin", "margin", "phase", "boundary")
 """Signals that are one number per row and that a built-in policy may read."""
 
-PARAMETERS: dict[str, dict[str, float]] = {
+PARAMETERS: dict[str, dict[str, Any]] = {
     "entropy": {"tau": 0.3},
     "confidence": {"threshold": 0.6},
     "margin": {"bound": 0.4},
@@ -24,6 +26,7 @@ PARAMETERS: dict[str, dict[str, float]] = {
     "slm": {},
     "llm": {},
     "random": {"p": 0.3, "q": 0.6},
+    "turns": {"at": (2, 3, 5), "period": 7},
 }
 """One setting of every policy that has a name."""
 

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from rstitch import registry
 from rstitch.errors import BadRequest
-from rstitch.policy import load, make, registry
+from rstitch.policy import load, make
 from rstitch.policy.margin import Margin
+from rstitch.policy.registry import GROUP
 
 GOOD = """
 from __future__ import annotations
@@ -135,9 +137,9 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two entry points of another package: one that works, one that does not."""
     points = EntryPoints(
         [
-            EntryPoint("gap", "rstitch.policy.margin:Margin", registry.GROUP),
-            EntryPoint("gone", "nothing_of_that_name:Policy", registry.GROUP),
-            EntryPoint("entropy", "rstitch.policy.margin:Margin", registry.GROUP),
+            EntryPoint("gap", "rstitch.policy.margin:Margin", GROUP),
+            EntryPoint("gone", "nothing_of_that_name:Policy", GROUP),
+            EntryPoint("entropy", "rstitch.policy.margin:Margin", GROUP),
         ]
     )
     monkeypatch.setattr(registry, "entry_points", lambda group: points.select(group=group))

@@ -1,0 +1,56 @@
+"""The problems of the built-in pair: held-out numbers, kinds, depths and wordings.
+
+Answers are whole numbers and graded to the letter. Another seed draws a set that nobody has seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rstitch.evals.grade import is_right
+from rstitch.evals.task import Problem, Task
+from rstitch.evals.verify import Verifier
+from rstitch.pairs.recipe.splits import problem_id, problems
+from rstitch.policy.base import need_whole
+
+
+@dataclass(frozen=True, slots=True)
+class _Split(Task):
+    needs_verifier: ClassVar[bool] = False
+
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        need_whole("seed", self.seed, 0, 2**62)
+
+    def problems(self) -> Sequence[Problem]:
+        drawn = enumerate(problems(self.name, seed=self.seed))
+        return [
+            Problem(problem_id(self.name, i), one.question, str(one.answer), f"level {one.level}")
+            for i, one in drawn
+        ]
+
+    def is_right(self, problem: Problem, text: str, verifier: Verifier, inside: bool) -> bool:
+        return is_right(text, int(problem.answer))
+
+
+class Dev(_Split):
+    name = "dev"
+
+
+class Test(_Split):
+    name = "test"
+
+
+class OodKind(_Split):
+    name = "ood-kind"
+
+
+class OodDepth(_Split):
+    name = "ood-depth"
+
+
+class OodWording(_Split):
+    name = "ood-wording"

@@ -1,0 +1,77 @@
+"""Baselines and transformers' own generation as methods of an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rstitch import baselines
+from rstitch.api import load
+from rstitch.errors import BadRequest
+from rstitch.evals import drive
+from rstitch.evals.directory import read_records
+from rstitch.evals.methods import make
+from rstitch.evals.methods.rivals import outside
+from rstitch.types import Sampling
+from tests.evals.doubles import STITCHED, plan, question, run
+from tests.pair import pair, stitch
+
+
+@pytest.fixture(autouse=True)
+def forget() -> Iterator[None]:
+    yield
+    outside.cache_clear()
+
+
+def test_speculation_is_the_llm_s_answer_and_counts_its_drafts() -> None:
+    """The random SLM is hardly ever right; the LLM as its own SLM always is."""
+    with load(slm=str(pair().llm), llm=str(pair().llm)) as same:
+        for two, accepted in ((stitch(), False), (same, True)):
+            found = drive.one(two, make("speculative", k=3), question())[0]
+            alone = drive.one(stitch(), make("llm"), question())[0]
+            assert (found.text, found.inside, found.reason) == (alone.text, True, alone.reason)
+            extra = found.extra
+            assert (extra.get("accepted", 0) > 12, extra["discards"] > 12) == (
+                accepted,
+                not accepted,
+            )
+            assert extra["slm_tokens"] + extra["llm_tokens"] == 24 == len(extra["trace"]["tokens"])
+            assert extra["trace"]["method"]["k"] == 3
+
+
+@pytest.mark.parametrize("name", ["transformers-generate", "transformers-assisted"])
+def test_transformers_own_generation(name: str) -> None:
+    found = drive.one(stitch(), make(name), question())[0]
+    assert found.text == drive.one(stitch(), make("llm"), question())[0].text
+    assert (found.extra["slm_tokens"], found.extra["llm_tokens"]) == (0, 24)
+    assert outside(stitch()) is outside(stitch()), "loaded once"
+
+
+@pytest.mark.parametrize("in_flight", [1, 3])
+def test_rivals_in_a_run(tmp_path: Path, in_flight: int) -> None:
+    """Settled, written down with tokens and passes, gone on with."""
+    names = ("llm", STITCHED, "speculative", "early-exit,induce=So", "transformers-generate")
+    chosen = plan(*names, in_flight=in_flight, sampling=Sampling(0.7))
+    first = run(chosen, tmp_path / "run")
+    induce = first.config["methods"]["early-exit,induce=So"]["induce"]
+    assert induce == list(stitch().tokenizer.encode("So"))
+    lines = [r for r in read_records(tmp_path / "run") if r["type"] == "answer"]
+    assert len(lines) == 15
+    for record in lines:
+        (trace,) = record["traces"]
+        if record["method"] == "speculative":
+            assert len(trace["tokens"]) == record["tokens"] == len(trace["sides"])
+            assert trace["sides"].count("1") == record["llm_tokens"]
+            assert trace["forwards"] and "trace" not in record["extra"]
+    assert len(run(chosen, tmp_path / "run").records) == len(first.records)
+
+
+def test_names_and_parameters() -> None:
+    for name in baselines.REGISTRY:
+        assert make(name).spec()["name"] == name
+    with pytest.raises(BadRequest, match="baseline 'speculative' has no parameter 'n'; it takes k"):
+        make("speculative", n=1)
+    with pytest.raises(BadRequest, match="unknown method 'medusa'; known: .*speculative.*entropy"):
+        make("medusa")
