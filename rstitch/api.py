@@ -91,7 +91,7 @@ class Stitch:
             for name in list(self._inboxes):
                 self.engine.cancel(name)
             while not self.engine.idle:
-                self._pump()
+                self._pump(BURST)
             self.engine.close()
 
     @overload
@@ -265,7 +265,7 @@ class Stitch:
             self._inboxes.update((name, deque()) for name in names)
             return names
 
-    def _next(self, name: str) -> Event:
+    def _next(self, name: str, burst: float | None = None) -> Event:
         """The next event of that request, running the engine as needed; its last one only once."""
         inbox = self._inboxes[name]
         while not inbox:
@@ -273,7 +273,7 @@ class Stitch:
                 if not inbox:
                     if self.engine.idle:
                         raise RuntimeError(f"the engine knows nothing of {name}, which has no end")
-                    self._pump()
+                    self._pump(BURST if burst is None else burst)
         event = inbox.popleft()
         if not isinstance(event, Token):
             self._inboxes.pop(name, None)
@@ -284,9 +284,9 @@ class Stitch:
         if self._inboxes.pop(name, None) is not None:
             self.engine.cancel(name)
 
-    def _pump(self) -> None:
+    def _pump(self, burst: float) -> None:
         """A step, and more while they are quick: what goes with each is dearer than a small one."""
-        until = time.perf_counter() + BURST
+        until = time.perf_counter() + burst
         while True:
             for event in self.engine.step():
                 inbox = self._inboxes.get(event.request)  # an abandoned one has none

@@ -17,6 +17,9 @@ from rstitch.types import Event, Failed, Finished, Proposal, Token, Usage
 if TYPE_CHECKING:
     from rstitch.api import Stitch
 
+UNSEEN = 0.05
+"""Seconds of quick steps taken at once where nobody sees the pieces come; Ctrl-C waits as long."""
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -72,12 +75,12 @@ class Stream(Iterator[Piece]):
             return Piece(event.text, None)
         raise StopIteration
 
-    def _advance(self) -> Event | None:
+    def _advance(self, burst: float | None = None) -> Event | None:
         """Take the next event, one thread at a time; None where there is none any more."""
         with self._reading:
             if not self._open:
                 return None
-            event = self._stitch._next(self._name)
+            event = self._stitch._next(self._name, burst)
             if isinstance(event, Token):
                 self.trace.proposals.append(event.proposal)
                 self.trace.texts.append(event.text)
@@ -101,7 +104,7 @@ class Stream(Iterator[Piece]):
     def result(self) -> Answer:
         """Run to the end and return the whole answer."""
         while self._open:
-            self._advance()
+            self._advance(UNSEEN)
         if self._error is not None:
             raise self._error
         if self._finished is None:

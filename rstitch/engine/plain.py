@@ -61,11 +61,12 @@ def read(logits: Tensor, rows: Many[Sequence], side: Side, vocab_size: int) -> l
 
 
 def _one_by_one(raw: Floats, scale: float) -> Iterable[Numbers]:
+    below, weights = np.empty((2, raw.shape[1]), np.float32)
     for row in raw:
         best = int(row.argmax())
-        below = row - row[best]  # logits, 0 at the best
+        np.subtract(row, row[best], out=below)  # logits, 0 at the best
         np.maximum(below, -IMPOSSIBLE, out=below)
-        weights = np.exp(below)
+        np.exp(below, out=weights)
         inner, total = float(weights.dot(below)), float(np.add.reduce(weights))
         log = math.log(total)
         entropy = float(np.float32((log - inner / total) / scale))
