@@ -134,6 +134,8 @@ def _own(
     values[batch.slots, :, batch.places] = value[0].transpose(0, 1)
     if batch.together and batch.padding.dense:
         return _rectangle(batch, query[0].transpose(0, 1), keys, values, extra)[None]
+    if not batch.apart:
+        return _all_together(batch, query[0].transpose(0, 1), keys, values, extra)[None]
     width, dtype = value.shape[-1] + extra.weighed, torch.float32 if extra.weighed else query.dtype
     out = query.new_empty(query.shape[2], query.shape[1], width, dtype=dtype)
     if batch.together:
@@ -185,6 +187,16 @@ def _one_row(
     bias = batch.row_bias(0, extra.window, query.shape[1] // key.shape[1], query)
     seen = keys.narrow(2, 0, span.end), values.narrow(2, 0, span.end)
     return attend(query, *seen, bias, extra).transpose(1, 2).contiguous()  # models take views
+
+
+def _all_together(
+    batch: Batch, query: Tensor, keys: Tensor, values: Tensor, extra: Extra
+) -> Tensor:
+    """`_together` where that is everybody: (tokens, heads, dim) -> the same."""
+    cover = batch.padding
+    places = query.new_zeros(cover.rows * cover.width, *query.shape[1:])
+    places.index_copy_(0, cover.index, query)
+    return _rectangle(batch, places, keys, values, extra).index_select(0, cover.index)
 
 
 def _together(
