@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, overload
 
@@ -74,6 +75,8 @@ class Stitch:
         )
         self._inboxes: dict[str, deque[Event]] = {}
         self._pumping = threading.Lock()
+        self._waiting: deque[None] = deque()
+        """One for each thread that waits for `_pumping`."""
 
     @property
     def tau(self) -> float:
@@ -87,7 +90,7 @@ class Stitch:
 
     def close(self) -> None:
         """Cancel what is in flight. Streams keep what they have, and end."""
-        with held_interrupt(), self._pumping:
+        with held_interrupt(), self._turn():
             for name in list(self._inboxes):
                 self.engine.cancel(name)
             while not self.engine.idle:
@@ -260,7 +263,7 @@ class Stitch:
         return load_policy(policy) if isinstance(policy, str) else policy
 
     def _open(self, request: Request) -> list[str]:
-        with held_interrupt(), self._pumping:
+        with held_interrupt(), self._turn():
             names = sample_ids(self.engine.submit(request), request.n)
             self._inboxes.update((name, deque()) for name in names)
             return names
@@ -269,7 +272,7 @@ class Stitch:
         """The next event of that request, running the engine as needed; its last one only once."""
         inbox = self._inboxes[name]
         while not inbox:
-            with held_interrupt(), self._pumping:
+            with held_interrupt(), self._turn():
                 if not inbox:
                     if self.engine.idle:
                         raise RuntimeError(f"the engine knows nothing of {name}, which has no end")
@@ -292,8 +295,16 @@ class Stitch:
                 inbox = self._inboxes.get(event.request)  # an abandoned one has none
                 if inbox is not None:
                     inbox.append(event)
-            if time.perf_counter() > until or self.engine.idle:
+            if self._waiting or time.perf_counter() > until or self.engine.idle:
                 return
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """The engine for one thread; whoever waits for it ends the other's burst."""
+        self._waiting.append(None)
+        with self._pumping:
+            self._waiting.pop()
+            yield
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import torch
 
 import rstitch
 from rstitch import api, prompts
+from rstitch import stream as stream_module
 from rstitch.api import Answer, Piece, Stitch, Stream, _alike, _decoder, load
 from rstitch.errors import BadRequest
 from rstitch.explain import check
@@ -26,6 +27,12 @@ from tests.models import assert_clean
 from tests.pair import QUESTION, TAU, pair
 
 QUESTIONS = [QUESTION, "Why?", "What did Mia give away, and to whom?", "Count the boxes."]
+
+
+@pytest.fixture(autouse=True)
+def step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps are taken as pieces are asked for, so that tests know how many there were."""
+    monkeypatch.setattr(api, "BURST", 0.0)
 
 
 @pytest.fixture
@@ -336,7 +343,6 @@ def test_closing_the_stitch_ends_its_streams() -> None:
 def test_an_error_inside_a_pass_reaches_the_reader_and_nothing_stays(
     stitch: Stitch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api, "BURST", 0.0)  # so that one step is taken for the first piece
     stream = stitch.stream(QUESTION, max_tokens=20)
     next(stream)
 
@@ -614,3 +620,28 @@ def test_quick_steps_are_taken_together_and_slow_ones_are_not(
 
     assert taken(0.0) == 0
     assert taken(60.0) == 20  # 19 pieces and the end
+
+
+def test_who_waits_ends_the_burst_of_another_thread(
+    stitch: Stitch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else's long answer does not keep a stream's pieces back."""
+    monkeypatch.setattr(stream_module, "UNSEEN", 60.0)
+    entered = threading.Event()
+    step = stitch.engine.step
+
+    def slowly() -> list[Any]:
+        entered.set()
+        return step()
+
+    monkeypatch.setattr(stitch.engine, "step", slowly)
+    options = {"policy": make("slm"), "ignore_eos": True}
+    long = stitch.stream(QUESTION, max_tokens=200, **options)
+    reader = threading.Thread(target=long.result)
+    reader.start()
+    assert entered.wait(10)
+    stitch.generate(QUESTION, max_tokens=2, **options)
+    assert len(long.trace.proposals) < 200 or not reader.is_alive()
+    stitch.close()
+    reader.join(10)
+    assert not reader.is_alive()
