@@ -84,7 +84,7 @@ def carry_out(
     **settings: Any,
 ) -> None:
     """Load, run or go on, and print. What is wrong is told before anything is loaded."""
-    from rstitch.evals import evaluate, tasks, verify
+    from rstitch.evals import directory, evaluate, tasks, verify
     from rstitch.evals.methods import parse
     from rstitch.evals.pilot import spread
 
@@ -93,6 +93,7 @@ def carry_out(
     if task.needs_verifier:
         verify.check()
     Sampling(**asked.sampling)
+    directory.check(asked.out)
     chosen, reference = _methods(methods, like)
     every = task.problems()
     plan = evaluate.Plan(
@@ -142,14 +143,17 @@ def _methods(given: Sequence[str], like: str | None) -> tuple[dict[str, Any], st
 
 def _about(stitch: Stitch, pair: str, slm: str | None, llm: str | None) -> dict[str, Any]:
     """What a run belongs to beside its plan."""
-    from rstitch.evals.machine import machine, weights
+    from rstitch.baselines import origin
+    from rstitch.evals.machine import machine, model, weights
 
-    models = {side.label: model.source for side, model in stitch.models.items()}
+    asked = origin.of(stitch)
+    models = {side: (one.source, asked.revision(side)) for side, one in stitch.models.items()}
     return {
         "pair": {"name": pair, "slm": slm, "llm": llm, "tau": stitch.tau, "suffixes": {
             side.label: text for side, text in stitch.suffixes.items()
         }},
-        "weights": {label: weights(source) for label, source in models.items()},
+        "models": {side.label: model(*one) for side, one in models.items()},
+        "weights": {side.label: weights(*one) for side, one in models.items()},
         "settings": asdict(stitch.engine.config),
         "machine": machine(),
     }  # fmt: skip

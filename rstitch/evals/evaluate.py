@@ -7,6 +7,7 @@ so that a machine that slows down slows all of them. Many in flight, one method 
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -16,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 from rstitch.errors import BadRun
 from rstitch.evals import directory, drive
 from rstitch.evals.directory import Run
+from rstitch.evals.machine import digest
 from rstitch.evals.methods import Method, make
 from rstitch.evals.methods.base import Question, Written
 from rstitch.evals.packed import pack
 from rstitch.evals.pilot import SIZE, PairPilot, spread
 from rstitch.evals.task import Problem, Task, fingerprint
 from rstitch.evals.verify import Verifier
+from rstitch.registry import is_file
 from rstitch.types import Sampling
 
 if TYPE_CHECKING:
@@ -67,7 +70,14 @@ class Plan:
             "in_flight": self.in_flight,
             "seed": self.seed,
             "traces": self.traces,
+            "files": self.files(),
         }
+
+    def files(self) -> dict[str, str]:
+        """sha256 of what was given as path.py:Class: the rule may change under its name."""
+        specs = (self.task.spec(), *(method.spec() for method in self.methods.values()))
+        paths = {spec["name"].rpartition(":")[0] for spec in specs if is_file(spec["name"])}
+        return {path: digest(Path(path)) for path in sorted(paths)}
 
     def question(self, index: int, sample: int) -> Question:
         """A problem as all methods see it, with a seed of its own."""
@@ -83,11 +93,16 @@ def run(
     """Begin a run, or go on with it, to its end. about: pair, machine, settings; part of what must
     not change. Raises BadRun where it did, or where the disk is full."""
     asked = {**plan.asked(), **about}
-    config = directory.begin(out, asked)
-    if config is None:
-        fitted = fit(stitch, plan, tell)
-        directory.create(out, asked, {label: method.spec() for label, method in fitted.items()})
-    with directory.opened(out) as found:
+    directory.begin(out, asked)
+    file = directory.claim(out)
+    try:
+        if directory.begin(out, asked) is None:
+            fitted = fit(stitch, plan, tell)
+            directory.create(out, asked, {label: method.spec() for label, method in fitted.items()})
+    except BaseException:
+        os.close(file)
+        raise
+    with directory.opened(out, file) as found:
         settled = found.config["methods"]
         methods = {name: remade(out, name, one, settled) for name, one in plan.methods.items()}
         plan = replace(plan, methods=methods)

@@ -32,7 +32,10 @@ def test_a_table_a_directory_and_going_on(task: str, tmp_path: Path) -> None:
     assert "speed-up" in done.out and "problems: 3/3" in done.err
     config = json.loads((out / "config.json").read_text())
     assert config["asked"]["problems"] == 3 and config["asked"]["pair"]["tau"] == TAU
-    assert set(config["asked"]["weights"]["slm"]) == {"model.safetensors"}
+    hashed = set(config["asked"]["weights"]["slm"])
+    assert hashed >= {"model.safetensors", "config.json", "tokenizer.json"}
+    assert config["asked"]["models"]["slm"] == {"source": str(pair().slm), "revision": None}
+    assert len(config["asked"]["machine"]["code"]) == 16
     assert len((out / "records.jsonl").read_text().splitlines()) == 9
     again = rstitch(*argv, "--json")
     found = json.loads(again.out)
@@ -100,6 +103,15 @@ def test_what_is_wrong_is_one_line_before_anything_is_loaded(
     out, nobody = tmp_path / "run", ["--slm", "no/slm", "--llm", "no/llm"]
     assert rstitch("eval", *argv, "--out", str(out), *nobody).line.startswith(message)
     assert not out.exists()
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_loaded(
+    task: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    nobody = ["--slm", "no/slm", "--llm", "no/llm"]
+    line = rstitch("eval", task, "--out", str(tmp_path / "file" / "run"), *nobody).line
+    assert line.endswith("cannot be written: " + str(tmp_path / "file") + " is a file"), line
 
 
 def test_one_problem_is_a_table_too(task: str, tmp_path: Path) -> None:

@@ -182,6 +182,31 @@ def test_a_method_that_writes_elsewhere_counts_its_own_tokens(tmp_path: Path) ->
     assert (one["right"], one["extra"], one["handoffs"]) == (True, {"of": "me"}, 0)
 
 
+def test_a_rule_that_was_changed_in_its_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.py"
+    path.write_text(OTHER)
+    chosen = plan("llm", f"{path}:Parrot")
+    found = run(chosen, tmp_path / "run")
+    assert list(found.config["asked"]["files"]) == [str(path)]
+    path.write_text(OTHER.replace("polly", "molly"))
+    with pytest.raises(BadRun, match=f"begun with files.{path} = "):
+        run(chosen, tmp_path / "run")
+
+
+def test_nobody_else_settles_the_same_run(tmp_path: Path) -> None:
+    """The directory is taken before the pilot, which may take an hour."""
+    tried = []
+
+    def tell(what: str, done: int, total: int) -> None:
+        if what.startswith("settling") and not tried:
+            with pytest.raises(BadRun, match="is being run by another process") as found:
+                run(plan("slm"), tmp_path / "run")
+            tried.append(found)
+
+    run(plan("slm"), tmp_path / "run", tell)
+    assert tried
+
+
 # -- what cannot be answered ----------------------------------------------------------------------
 
 
