@@ -189,6 +189,7 @@ def _batched(
             yield {
                 "type": "batch",
                 "method": label,
+                "batches": method.batches,
                 "answers": len(owed),
                 "tokens": tokens,
                 "seconds": time.perf_counter() - started - waited,

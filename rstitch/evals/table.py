@@ -51,7 +51,9 @@ class Row:
     share_off: float | None = None
     """A control's LLM share less the reference's."""
     rate: float | None = None
-    """Tokens per second, many in flight."""
+    """Tokens per second, many in flight; of a method that answers several at once."""
+    alone: bool = False
+    """Many were to be in flight, and it answered one at a time all the same."""
     error: str | None = None
     """Of the first that failed."""
     frontier: bool = True
@@ -77,7 +79,7 @@ def table(config: Mapping[str, Any], records: Sequence[Record]) -> Table:
         if baseline in answers and method != baseline:
             row = _compared(row, cells, answers[baseline], one_by_one)
         rows.append(row)
-    rows = _on_frontier(_corrected(_matched(rows, config)))
+    rows = _on_frontier(_corrected(_matched(rows, config)), one_by_one)
     in_flight = config["asked"]["in_flight"]
     return Table(rows, baseline, in_flight, _warnings(config, rows, baseline))
 
@@ -110,7 +112,8 @@ def _row(method: str, cells: Mapping[Cell, Record], records: Sequence[Record]) -
     problems = {problem for problem, _ in cells}
     marks = list(_grouped(cells, "right").values())
     batches = [one for one in records if one["type"] == "batch" and one["method"] == method]
-    seconds = sum(one["seconds"] for one in batches)
+    alone = any(not one.get("batches", True) for one in batches)
+    seconds = 0.0 if alone else sum(one["seconds"] for one in batches)
     tokens, llm = (sum(one[key] for one in every) for key in ("tokens", "llm_tokens"))
     return Row(
         method=method,
@@ -125,6 +128,7 @@ def _row(method: str, cells: Mapping[Cell, Record], records: Sequence[Record]) -
         handoffs=sum(one["handoffs"] for one in every) / n,
         seconds=sum(median(one["seconds"]) for one in every) / n,
         rate=sum(one["tokens"] for one in batches) / seconds if seconds else None,
+        alone=alone,
         error=next((one["extra"]["error"] for one in every if one["reason"] == "failed"), None),
     )
 
@@ -178,12 +182,13 @@ def _corrected(rows: Sequence[Row]) -> list[Row]:
     return [replace(row, p=next(corrected)) if row.comparison else row for row in rows]
 
 
-def _on_frontier(rows: Sequence[Row]) -> list[Row]:
+def _on_frontier(rows: Sequence[Row], one_by_one: bool) -> list[Row]:
     """By point estimates: no other is better in one of accuracy and speed and as good in the other.
     Speed is seconds an answer, or where many are in flight, at the rate of tokens."""
     merit = {
-        row.method: (row.right, -(row.tokens / row.rate if row.rate else row.seconds))
+        row.method: (row.right, -cost)
         for row in rows
+        if (cost := _cost(row, one_by_one)) is not None
     }
 
     def beaten(ours: tuple[float, float]) -> bool:
@@ -192,7 +197,16 @@ def _on_frontier(rows: Sequence[Row]) -> list[Row]:
             for theirs in merit.values()
         )
 
-    return [replace(row, frontier=not beaten(merit[row.method])) for row in rows]
+    return [
+        replace(row, frontier=row.method in merit and not beaten(merit[row.method])) for row in rows
+    ]
+
+
+def _cost(row: Row, one_by_one: bool) -> float | None:
+    """Seconds an answer; None where they are not known."""
+    if one_by_one:
+        return row.seconds
+    return row.tokens / row.rate if row.rate else None
 
 
 def _warnings(config: Mapping[str, Any], rows: Sequence[Row], baseline: str | None) -> list[str]:
@@ -212,6 +226,12 @@ def _warnings(config: Mapping[str, Any], rows: Sequence[Row], baseline: str | No
                 f"{row.method} is no fair control: its LLM share is {100 * row.share_off:+.1f} "
                 f"points from that of {config['asked']['reference']}"
             )
+    alone = [row.method for row in rows if row.alone]
+    if alone:
+        found.append(
+            f"{', '.join(alone)} answered one at a time: no rate, and not on the frontier; compare "
+            "latencies, without --in-flight"
+        )
     wanted = config["asked"]["problems"] * config["asked"]["samples"]
     short = [row.method for row in rows if row.answers < wanted]
     if short:

@@ -57,6 +57,9 @@ def test_rivals_in_a_run(tmp_path: Path, in_flight: int) -> None:
     first = run(chosen, tmp_path / "run")
     induce = first.config["methods"]["early-exit,induce=So"]["induce"]
     assert induce == list(stitch().tokenizer.encode("So"))
+    batches = {r["method"]: r["batches"] for r in first.records if r["type"] == "batch"}
+    own = {"llm", STITCHED}
+    assert batches == ({name: name in own for name in names} if in_flight > 1 else {})
     lines = [r for r in read_records(tmp_path / "run") if r["type"] == "answer"]
     assert len(lines) == 15
     for record in lines:

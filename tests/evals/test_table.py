@@ -94,6 +94,21 @@ def test_rates_instead_of_latencies_many_in_flight() -> None:
     assert "tokens/s, 16 at once" in "\n".join(lines(found))
 
 
+def test_a_method_that_answers_one_at_a_time_has_no_rate() -> None:
+    """Its rate is that of one, and it would be on no frontier, or on it for no merit of its own."""
+    batches: list[Any] = [
+        {"type": "batch", "method": m, "answers": 2, "tokens": 20, "seconds": 1.0, "batches": b}
+        for m, b in (("llm", True), ("st", False))
+    ]
+    found = table(config(2, in_flight=16), [*RECORDS, *batches])
+    rate = {row.method: (row.rate, row.frontier, row.alone) for row in found.rows}
+    assert rate["llm"] == (20.0, True, False)
+    assert rate["st"] == (None, False, True)
+    assert rate["coin"] == (None, False, False), "not known yet"
+    assert any(line.startswith("st answered one at a time: no rate") for line in found.warnings)
+    assert not any("one at a time" in line for line in table(config(2), RECORDS).warnings)
+
+
 def test_the_frontier() -> None:
     """Coin is slower and worse than stitched; the LLM is slower than stitched, and better."""
     seconds, right = {"llm": 5.0, "st": 1.0, "coin": 2.0}, {"llm": 3, "st": 2, "coin": 1}

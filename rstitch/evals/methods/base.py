@@ -89,6 +89,9 @@ class Method(ABC):
     name: ClassVar[str]
     control: ClassVar[bool] = False
     """It is held to the LLM share of the reference."""
+    batches: ClassVar[bool] = True
+    """It answers several questions at once; what asks for nothing answers one after the other, and
+    many in flight it has no rate to compare."""
 
     @abstractmethod
     def write(self, stitch: Stitch, question: Question) -> Writing:

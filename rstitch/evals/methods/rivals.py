@@ -1,7 +1,7 @@
 """What stitching is compared with that asks for tokens on trial: `rstitch.baselines` as methods.
 
 They run beside the engine's scheduler, one answer at a time, so their latency is the same thing as
-that of the others, and with many in flight their rate is that of one.
+that of the others, but with many in flight their rate would still be that of one: none is given.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class Rival(Method):
     """A baseline, under the baseline's own name."""
 
     name: ClassVar[str] = "baseline"
+    batches: ClassVar[bool] = False
 
     baseline: Baseline
 
@@ -59,6 +60,8 @@ class Rival(Method):
 
 class _Outside(Method):
     """transformers' own generation on the same weights, loaded once more."""
+
+    batches: ClassVar[bool] = False
 
     def write(self, stitch: Stitch, question: Question) -> Writing:
         ids = stitch.prompts(question.text, policy=make("llm"))[Side.LLM]
