@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from rstitch import baselines
 from rstitch.api import load
 from rstitch.errors import BadRequest
 from rstitch.evals import drive
 from rstitch.evals.directory import read_records
-from rstitch.evals.methods import make
+from rstitch.evals.methods import make, rivals
 from rstitch.evals.methods.rivals import outside
 from rstitch.types import Sampling
 from tests.evals.doubles import STITCHED, plan, question, run
@@ -39,6 +42,34 @@ def test_speculation_is_the_llm_s_answer_and_counts_its_drafts() -> None:
             )
             assert extra["slm_tokens"] + extra["llm_tokens"] == 24 == len(extra["trace"]["tokens"])
             assert extra["trace"]["method"]["k"] == 3
+
+
+@pytest.mark.parametrize("name", ["speculative", "transformers-generate"])
+def test_records_are_made_when_the_clock_has_stopped(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The passes as lists and the prompt once more: no other method pays for these."""
+    drive.one(stitch(), make(name), question())
+    recorded, calls = rivals._recorded, []
+
+    def slow(*given: Any) -> Any:
+        calls.append(given)
+        time.sleep(0.2)
+        return recorded(*given)
+
+    monkeypatch.setattr(rivals, "_recorded", slow)
+    started = time.perf_counter()
+    found, seconds = drive.one(stitch(), make(name), question())
+    assert len(calls) == 1 and seconds <= time.perf_counter() - started - 0.2
+    started = time.perf_counter()
+    ((_, again, seconds),) = drive.many(stitch(), [(0, make(name), question())], 2)
+    assert len(calls) == 2 and seconds <= time.perf_counter() - started - 0.2
+    assert again.extra["trace"]["tokens"] == found.extra["trace"]["tokens"] != []
+
+
+def test_the_threads_of_others_are_on_record() -> None:
+    found = drive.one(stitch(), make("transformers-generate"), question())[0]
+    assert found.extra["threads"] == (stitch().engine.config.threads or torch.get_num_threads())
 
 
 @pytest.mark.parametrize("name", ["transformers-generate", "transformers-assisted"])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
@@ -61,6 +61,11 @@ class Written:
     extra: dict[str, Any] = field(default_factory=dict)
     """What the method itself has to say, for the record: plain values. Without `answers` its
     `slm_tokens`, `llm_tokens` and `discards` are counted, and `trace` stands for theirs."""
+    later: Callable[[], Written] | None = None
+    """Makes the whole of it, when the clock has stopped: what a record needs and an answer not."""
+
+    def whole(self) -> Written:
+        return self if self.later is None else self.later()
 
 
 Writing = Generator[Ask, "list[Answer]", Written]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
@@ -116,6 +116,12 @@ def outside(stitch: Stitch) -> Outside:
 
 
 def reply(stitch: Stitch, question: Question, found: Answered) -> Written:
+    """At once what was answered; prompts, counts and passes when nobody is timed."""
+    later = partial(_recorded, stitch, question, found)
+    return Written(found.text, False, found.reason, later=later)
+
+
+def _recorded(stitch: Stitch, question: Question, found: Answered) -> Written:
     prompts = stitch.prompts(question.text, policy=make("llm"))
     inside = starts_thinking((stitch.models[side].tokenizer, ids) for side, ids in prompts.items())
     counts = {name: value for name in COUNTED if (value := getattr(found, name))}
@@ -124,6 +130,7 @@ def reply(stitch: Stitch, question: Question, found: Answered) -> Written:
         "slm_tokens": sides.count("slm"),
         "llm_tokens": sides.count("llm"),
         "discards": found.rejected,
+        **({"threads": found.method["threads"]} if "threads" in found.method else {}),
         **counts,
         "trace": _trace(found),
     }
