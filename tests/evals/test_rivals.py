@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from tests.pair import pair, stitch
 @pytest.fixture(autouse=True)
 def forget() -> Iterator[None]:
     yield
-    outside.cache_clear()
+    rivals._OUTSIDE.clear()
 
 
 def test_speculation_is_the_llm_s_answer_and_counts_its_drafts() -> None:
@@ -78,6 +80,17 @@ def test_transformers_own_generation(name: str) -> None:
     assert found.text == drive.one(stitch(), make("llm"), question())[0].text
     assert (found.extra["slm_tokens"], found.extra["llm_tokens"]) == (0, 24)
     assert outside(stitch()) is outside(stitch()), "loaded once"
+
+
+def test_a_pair_that_is_done_with_is_kept_by_nobody() -> None:
+    """Its second copy of the weights goes with it."""
+    mine = load(**pair().names)
+    drive.one(mine, make("transformers-generate"), question())
+    held = weakref.ref(outside(mine))
+    mine.close()
+    del mine
+    gc.collect()
+    assert held() is None
 
 
 @pytest.mark.parametrize("in_flight", [1, 3])

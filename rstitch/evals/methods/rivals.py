@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
+from weakref import WeakKeyDictionary
 
 import torch
 
@@ -109,10 +110,14 @@ class Assisted(_Outside):
         )
 
 
-@lru_cache(maxsize=1)
+_OUTSIDE: WeakKeyDictionary[Stitch, Outside] = WeakKeyDictionary()
+
+
 def outside(stitch: Stitch) -> Outside:
-    """Its models stay loaded between questions."""
-    return Outside(stitch)
+    """Its models stay loaded between questions, as long as the pair is there."""
+    if stitch not in _OUTSIDE:
+        _OUTSIDE[stitch] = Outside(stitch)
+    return _OUTSIDE[stitch]
 
 
 def reply(stitch: Stitch, question: Question, found: Answered) -> Written:
