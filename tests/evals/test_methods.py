@@ -16,7 +16,7 @@ from rstitch.evals.methods.base import Method, Written
 from rstitch.evals.methods.cascade import mean_entropy
 from rstitch.evals.methods.controls import rates, share, turns_of
 from rstitch.evals.pilot import PairPilot, spread
-from rstitch.types import Sampling, Side
+from rstitch.types import Sampling, Side, sample_seed
 from tests.evals.doubles import QUESTIONS, question
 from tests.pair import TAU, stitch
 
@@ -105,6 +105,15 @@ def test_the_cascade_on_both_sides_of_its_bound() -> None:
     assert (stays.text, stays.extra) == (slm.text, {"escalated": False})
     assert (goes.text, goes.extra) == (llm.text, {"escalated": True})
     assert [a.usage.tokens for a in goes.answers] == [slm.usage.tokens, llm.usage.tokens]
+
+
+@pytest.mark.parametrize(("name", "params"), [("cascade", {"bound": -1.0}), ("opening", {})])
+def test_a_second_answer_has_noise_of_its_own(name: str, params: dict[str, Any]) -> None:
+    """With the first one's, the LLM drew at each position what the SLM had drawn there."""
+    hot = question(sampling=Sampling(0.7, seed=5))
+    found = drive.one(stitch(), make(name, **params), hot)[0]
+    seeds = [one.trace.sampling.seed for one in found.answers]
+    assert seeds == [5, sample_seed(5, 1)] and seeds[0] != seeds[1]
 
 
 # -- settling on a pilot --------------------------------------------------------------------------

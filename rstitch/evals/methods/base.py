@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from rstitch.policy import Policy
-from rstitch.types import Sampling
+from rstitch.types import Sampling, sample_seed
 
 if TYPE_CHECKING:
     from rstitch.api import Answer, Stitch
@@ -110,6 +110,13 @@ class Method(ABC):
         """Name and parameters, enough to make it again."""
         assert dataclasses.is_dataclass(self)
         return {"name": self.name, **dataclasses.asdict(self)}
+
+
+def again(sampling: Sampling) -> Sampling:
+    """For a second answer to the same question: noise that the first has not used."""
+    given = sampling.seeded()
+    assert given.seed is not None
+    return dataclasses.replace(given, seed=sample_seed(given.seed, 1))
 
 
 def plainly(question: Question, policy: Policy, text: str | None = None) -> Writing:
