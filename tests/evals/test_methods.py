@@ -276,6 +276,53 @@ def test_parameters(text: str, expected: tuple[str, dict[str, Any]]) -> None:
         parse("vote,k")
 
 
+TYPED = """
+from dataclasses import dataclass
+from rstitch.evals.methods.base import Method, Written
+
+@dataclass(frozen=True)
+class Typed(Method):
+    eager: bool = True
+    k: int = 1
+    share: float | None = None
+    word: str = ""
+    at: tuple[int, ...] = ()
+    def write(self, stitch, question):
+        return Written(self.word, False, "stop")
+        yield
+"""
+
+
+def test_parameters_are_of_their_fields_kinds(tmp_path: Path) -> None:
+    """`adapt=false` was a text, and as such true; a list of a resumed run stayed one."""
+    assert make("speculative", **parse("speculative,adapt=false")[1]).spec()["adapt"] is False
+    assert make("speculative", **parse("speculative,adapt=True")[1]).spec()["adapt"] is True
+    (tmp_path / "typed.py").write_text(TYPED)
+    name = f"{tmp_path / 'typed.py'}:Typed"
+    one = make(name, **parse(f"{name},eager=false,k=2.0,share=1,word=7")[1])
+    expected = {"name": name, "eager": False, "k": 2, "share": 1, "word": "7", "at": ()}
+    assert one.spec() == expected
+    again = make(name, at=[1, 2], share=None)
+    assert again.spec()["at"] == (1, 2) and hash(again) == hash(make(name, at=(1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("speculative,adapt=maybe", "speculative: adapt is 'maybe'; it must be true or false"),
+        ("speculative,adapt=1", "speculative: adapt is 1; it must be true or false"),
+        ("speculative,k=many", "speculative: k is 'many'; it must be a whole number"),
+        ("vote,k=2.5", "vote: k is 2.5; it must be a whole number"),
+        ("coin,p=half", "coin: p is 'half'; it must be a number"),
+        ("entropy,tau=low", "entropy: tau is 'low'; it must be a number"),
+    ],
+)
+def test_a_parameter_of_another_kind_is_refused_by_name(text: str, message: str) -> None:
+    name, params = parse(text)
+    with pytest.raises(BadRequest, match=message):
+        make(name, **params)
+
+
 # -- driving --------------------------------------------------------------------------------------
 
 
