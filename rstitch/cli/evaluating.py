@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rstitch.cli import options
-from rstitch.errors import BadRequest
+from rstitch.errors import BadRequest, RStitchError
 from rstitch.types import Sampling
 
 if TYPE_CHECKING:
     from rstitch.api import Stitch
     from rstitch.evals.evaluate import Tell
+    from rstitch.evals.methods import Method
     from rstitch.evals.task import Problem, Task
     from rstitch.evals.verify import Verifier
 
@@ -81,9 +82,11 @@ def carry_out(
     pair: str,
     slm: str | None,
     llm: str | None,
+    optional: Sequence[str] = (),
     **settings: Any,
 ) -> None:
-    """Load, run or go on, and print. What is wrong is told before anything is loaded."""
+    """Load, run or go on, and print. What is wrong is told before anything is loaded. optional: the
+    methods that may be left out, where the pair lacks what they need."""
     from rstitch.evals import directory, evaluate, tasks, verify
     from rstitch.evals.methods import parse
     from rstitch.evals.pilot import spread
@@ -113,6 +116,7 @@ def carry_out(
     stitch = options.open_pair(pair, slm, llm, **settings)
     with stitch, verify.Verifier() as verifier:
         plan = replace(plan, sampling=replace(stitch.defaults.sampling, **asked.sampling))
+        plan = replace(plan, methods=_able(stitch, plan.methods, optional))
         _tell_gold(plan.problems, task, verifier)
         about = _about(stitch, pair, slm, llm)
         with _progress() as tell:
@@ -139,6 +143,22 @@ def _methods(given: Sequence[str], like: str | None) -> tuple[dict[str, Any], st
             f"{controls[0]} has to be like something: add --method stitched, or name it with --like"
         )
     return found, reference
+
+
+def _able(
+    stitch: Stitch, methods: Mapping[str, Method], optional: Sequence[str]
+) -> dict[str, Method]:
+    found = {}
+    for label, method in methods.items():
+        try:
+            method.check(stitch)
+        except RStitchError as error:
+            if label not in optional:
+                raise
+            typer.echo(f"{label} is left out: {error}", err=True)
+        else:
+            found[label] = method
+    return found
 
 
 def _about(stitch: Stitch, pair: str, slm: str | None, llm: str | None) -> dict[str, Any]:

@@ -114,6 +114,8 @@ def run(
 
 def fit(stitch: Stitch, plan: Plan, tell: Tell) -> dict[str, Method]:
     """The methods with every parameter settled, on some of the problems; no gold answer is seen."""
+    for method in plan.methods.values():
+        method.check(stitch)
     chosen = spread(range(len(plan.problems)), SIZE)
     questions = [plan.question(index, 0) for index in chosen]
     pilot = PairPilot(stitch, questions, plan.methods[plan.reference])

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from rstitch.cli.compare import CONTROLS
+from rstitch.cli.compare import CONTROLS, RIVALS
+from rstitch.errors import BadRequest
+from rstitch.evals.evaluate import Plan
 from tests.cli.terminal import rstitch, start_slowly
 from tests.pair import TAU, pair
 
@@ -167,6 +170,33 @@ def test_a_rule_of_one_s_own_beside_all_that_it_has_to_beat(task: str, tmp_path:
     assert {m for m, row in rows.items() if row["share_off"] is not None} == set(CONTROLS)
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["asked"]["reference"] == mine
+
+
+def test_what_the_pair_is_not_made_for_is_left_out_of_a_comparison(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pilot ran for an hour, and then early exit ended it all; by name it is still refused."""
+    monkeypatch.setattr("rstitch.api._marks", lambda models: None)
+    monkeypatch.setattr("rstitch.evals.evaluate.run", _stop)
+    done = rstitch(
+        "compare", task, "--policy", "margin,bound=.1", "--out", str(tmp_path / "run"), *OPTIONS
+    )
+    assert "early-exit is left out: early exit closes a thought, but" in done.err
+    assert done.err.splitlines()[-1] == "rstitch: llm slm stitched " + " ".join([
+        "margin,bound=.1", *(name for name in RIVALS if name != "early-exit"), *CONTROLS,
+    ])  # fmt: skip
+    done = rstitch("eval", task, "--method", "early-exit", "--out", str(tmp_path / "run"), *OPTIONS)
+    assert done.line.startswith("early exit closes a thought, but the LLM's tokenizer has no")
+
+
+def _stop(stitch: Any, plan: Plan, *_: Any) -> None:
+    raise BadRequest(" ".join(plan.methods))
+
+
+@pytest.mark.parametrize("policy", ["llm", "slm", "coin,p=0.1"])
+def test_a_comparison_of_what_is_compared_with_anyway(policy: str, tmp_path: Path) -> None:
+    line = rstitch("compare", "test", "--policy", policy, "--out", str(tmp_path / "run")).line
+    assert line.startswith(f"--policy {policy} is in the table anyway, for a rule to be compared")
 
 
 def test_a_sweep_over_one_knob(task: str, tmp_path: Path) -> None:

@@ -115,6 +115,15 @@ def test_rivals_in_a_run(tmp_path: Path, in_flight: int) -> None:
     assert len(run(chosen, tmp_path / "run").records) == len(first.records)
 
 
+def test_what_the_pair_lacks_is_told_before_anything_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stitch().engine, "marks", None)
+    monkeypatch.setattr(drive, "many", None)
+    with pytest.raises(BadRequest, match="early exit closes a thought, but the LLM's tokenizer"):
+        run(plan(STITCHED, "coin", "early-exit"), tmp_path / "run")
+
+
 def test_names_and_parameters() -> None:
     for name in baselines.REGISTRY:
         assert make(name).spec()["name"] == name

@@ -102,6 +102,11 @@ class Method(ABC):
     def write(self, stitch: Stitch, question: Question) -> Writing:
         """Yield what is to be written, get it back, and return the reply in the end."""
 
+    def check(self, stitch: Stitch) -> None:
+        """Raise BadRequest or BadPair where this pair lacks what it needs, before anything is
+        asked."""
+        return
+
     def fit(self, pilot: Pilot) -> Self:
         """Itself with every parameter settled. No gold answer is seen."""
         return self

@@ -41,6 +41,9 @@ class Rival(Method):
 
     baseline: Baseline
 
+    def check(self, stitch: Stitch) -> None:
+        self.baseline.fitted(stitch).check(stitch.engine)
+
     def fit(self, pilot: Pilot) -> Self:
         return replace(self, baseline=self.baseline.fitted(pilot.stitch))
 
