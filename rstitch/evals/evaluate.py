@@ -10,7 +10,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,8 @@ from rstitch.types import Sampling
 if TYPE_CHECKING:
     from rstitch.api import Stitch
 
+SEGMENT = 60.0
+"""Seconds after which a rate is written down, many in flight."""
 Tell = Callable[[str, int, int], None]
 """(what is going on, how many of it are done, of how many)."""
 WARM_COMPILED = 30
@@ -177,26 +179,51 @@ def _batched(
         jobs = ((unit, method, plan.question(*unit)) for unit in owed)
         if owed:
             _warm_up(stitch, plan, [label])
-        tokens, waited, started = 0, 0.0, time.perf_counter()
+        segment = _Segment(label, method.batches)
         replies = drive.many(stitch, jobs, plan.in_flight)
         for done, ((index, sample), written, seconds) in enumerate(replies):
             paused = time.perf_counter()
             tell(label, len(units) - len(owed) + done, len(units))
             head = {"method": label, "sample": sample, "seconds": [seconds]}
             record = _record(plan, plan.problems[index], head, written, verifier)
-            tokens += record["tokens"]
             yield record
-            waited += time.perf_counter() - paused  # the engine stood still while it was graded
-        if owed:
-            yield {
-                "type": "batch",
-                "method": label,
-                "batches": method.batches,
-                "answers": len(owed),
-                "tokens": tokens,
-                "seconds": time.perf_counter() - started - waited,
-            }
+            segment.add(record["tokens"], time.perf_counter() - paused)
+            if segment.seconds >= SEGMENT:
+                yield segment.record()
+                segment = _Segment(label, method.batches)
+        if segment.answers:
+            yield segment.record()
     tell("problems", len(units), len(units))
+
+
+@dataclass
+class _Segment:
+    """A part of what one method wrote with many in flight: what was killed later keeps its rate."""
+
+    method: str
+    batches: bool
+    answers: int = 0
+    tokens: int = 0
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self.started
+
+    def add(self, tokens: int, paused: float) -> None:
+        """paused: seconds in which the engine stood still, while the answer was graded."""
+        self.answers, self.tokens = self.answers + 1, self.tokens + tokens
+        self.started += paused
+
+    def record(self) -> dict[str, Any]:
+        return {
+            "type": "batch",
+            "method": self.method,
+            "batches": self.batches,
+            "answers": self.answers,
+            "tokens": self.tokens,
+            "seconds": self.seconds,
+        }
 
 
 def _warm_up(stitch: Stitch, plan: Plan, labels: Iterable[str]) -> None:

@@ -42,7 +42,7 @@ class Row:
     llm_share: float
     handoffs: float
     seconds: float
-    """Per answer: the median of its repeats, then the mean."""
+    """Per answer that did not fail: the median of its repeats, then the mean."""
     comparison: Comparison | None = None
     """With the baseline, on the problems that both have finished."""
     p: float | None = None
@@ -85,10 +85,13 @@ def table(config: Mapping[str, Any], records: Sequence[Record]) -> Table:
 
 
 def groups(config: Mapping[str, Any], records: Sequence[Record]) -> dict[str, Table]:
-    """A table per level or subject, where the task has any; without warnings of their own."""
+    """A table per level or subject, where the task has any; without warnings of their own. Many in
+    flight, a method's rate is that of the whole run."""
     names = sorted({one["group"] for one in records if one["type"] == "answer" and one["group"]})
-    answers = [one for one in records if one["type"] == "answer"]
-    found = {name: table(config, [a for a in answers if a["group"] == name]) for name in names}
+    found = {
+        name: table(config, [one for one in records if one.get("group", name) == name])
+        for name in names
+    }
     return {name: replace(one, warnings=[]) for name, one in found.items()}
 
 
@@ -111,6 +114,7 @@ def _row(method: str, cells: Mapping[Cell, Record], records: Sequence[Record]) -
     right, n = sum(one["right"] for one in every), len(every)
     problems = {problem for problem, _ in cells}
     marks = list(_grouped(cells, "right").values())
+    waits = [median(one["seconds"]) for one in every if one["reason"] != "failed"]
     batches = [one for one in records if one["type"] == "batch" and one["method"] == method]
     alone = any(not one.get("batches", True) for one in batches)
     seconds = 0.0 if alone else sum(one["seconds"] for one in batches)
@@ -126,7 +130,7 @@ def _row(method: str, cells: Mapping[Cell, Record], records: Sequence[Record]) -
         tokens=tokens / n,
         llm_share=llm / tokens if tokens else 0.0,
         handoffs=sum(one["handoffs"] for one in every) / n,
-        seconds=sum(median(one["seconds"]) for one in every) / n,
+        seconds=sum(waits) / max(1, len(waits)),
         rate=sum(one["tokens"] for one in batches) / seconds if seconds else None,
         alone=alone,
         error=next((one["extra"]["error"] for one in every if one["reason"] == "failed"), None),
@@ -203,10 +207,13 @@ def _on_frontier(rows: Sequence[Row], one_by_one: bool) -> list[Row]:
 
 
 def _cost(row: Row, one_by_one: bool) -> float | None:
-    """Seconds an answer; None where they are not known."""
+    """Seconds an answer, of those that did not fail; None where they are not known."""
+    written = row.answers - row.failed
+    if not written:
+        return None
     if one_by_one:
         return row.seconds
-    return row.tokens / row.rate if row.rate else None
+    return row.tokens * row.answers / written / row.rate if row.rate else None  # failed: 0 tokens
 
 
 def _warnings(config: Mapping[str, Any], rows: Sequence[Row], baseline: str | None) -> list[str]:

@@ -263,6 +263,22 @@ def test_many_in_flight_write_the_same_and_the_rate_of_each_method(tmp_path: Pat
     assert all(b["tokens"] == 72 and b["seconds"] > 0 for b in batches)
 
 
+def test_a_killed_run_keeps_the_rates_of_what_it_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line was written at a method's end alone, so a killed one had the rate of its last part
+    or none."""
+    monkeypatch.setattr(evaluate, "SEGMENT", 0.0)
+    with pytest.raises(Stop):
+        run(plan("llm", n=6, in_flight=2), tmp_path / "run", stopping(4))
+    found = list(read_records(tmp_path / "run"))
+    batches = [r for r in found if r["type"] == "batch"]
+    assert len(batches) >= 2 and sum(b["answers"] for b in batches) == len(batches)
+    assert all(b["tokens"] == 12 and b["seconds"] > 0 for b in batches)
+    again = run(plan("llm", n=6, in_flight=2), tmp_path / "run")
+    assert sum(r["answers"] for r in again.records if r["type"] == "batch") == 6
+
+
 # -- packing --------------------------------------------------------------------------------------
 
 

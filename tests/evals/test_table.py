@@ -109,6 +109,47 @@ def test_a_method_that_answers_one_at_a_time_has_no_rate() -> None:
     assert not any("one at a time" in line for line in table(config(2), RECORDS).warnings)
 
 
+def test_failed_answers_are_in_no_seconds() -> None:
+    """They end at once, so that a method that fails often was the fastest."""
+    records = [
+        record("llm", 0, True, [4.0]), record("llm", 1, True, [6.0]),
+        record("st", 0, True, [7.0]), record("st", 1, False, [0.0], reason="failed",
+                                             tokens=0, llm_tokens=0, extra={"error": "long"}),
+        record("coin", 0, False, [0.0], reason="failed", tokens=0, llm_tokens=0,
+               extra={"error": "long"}),
+    ]  # fmt: skip
+    found = rows(records)
+    assert (found["llm"].seconds, found["st"].seconds, found["coin"].seconds) == (5.0, 7.0, 0.0)
+    assert {m: row.frontier for m, row in found.items()} == {
+        "llm": True,
+        "st": False,
+        "coin": False,
+    }
+    batches = [
+        {"type": "batch", "method": m, "answers": 2, "tokens": 20, "seconds": s}
+        for m, s in (("llm", 10), ("st", 14))
+    ]
+    even = [record(m, i, i == 0, [1.0]) for m in ("llm", "st") for i in range(2)]
+    even[-1] = {**even[-1], "reason": "failed", "tokens": 0, "extra": {"error": "long"}}
+    many = {row.method: row for row in table(config(2, in_flight=4), [*even, *batches]).rows}
+    assert (many["llm"].frontier, many["st"].frontier) == (True, False), "7 s an answer, not 3.5"
+
+
+def test_the_frontier_of_a_group_many_in_flight() -> None:
+    """By the rate of the run and the tokens of the group: without rates it went by seconds in which
+    others were answered too."""
+    records = [record(m, i, True, [1.0], group=f"level {i}") for m in ("llm", "st") for i in (0, 1)]
+    records[0]["seconds"] = [0.1]
+    rates = [
+        {"type": "batch", "method": m, "answers": 2, "tokens": 20, "seconds": s}
+        for m, s in (("llm", 4), ("st", 1))
+    ]
+    for one in groups(config(2, in_flight=4), [*records, *rates]).values():
+        assert [(row.method, row.rate, row.frontier) for row in one.rows] == [
+            ("llm", 5.0, False), ("st", 20.0, True),
+        ]  # fmt: skip
+
+
 def test_the_frontier() -> None:
     """Coin is slower and worse than stitched; the LLM is slower than stitched, and better."""
     seconds, right = {"llm": 5.0, "st": 1.0, "coin": 2.0}, {"llm": 3, "st": 2, "coin": 1}
