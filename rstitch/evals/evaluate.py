@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rstitch.errors import BadRun
+from rstitch.errors import BadRequest, BadRun
 from rstitch.evals import directory, drive
 from rstitch.evals.directory import Run
 from rstitch.evals.machine import digest
@@ -56,6 +56,13 @@ class Plan:
     in_flight: int = 1
     seed: int = 0
     traces: bool = True
+
+    def __post_init__(self) -> None:
+        if self.repeats > 1 and self.in_flight > 1:
+            raise BadRequest(
+                f"--repeats {self.repeats} with --in-flight {self.in_flight}: an answer among "
+                "others has no latency to repeat; leave one of them out"
+            )
 
     def asked(self) -> dict[str, Any]:
         """What must be the same for a run to be gone on with."""
@@ -250,6 +257,7 @@ def _record(
             "slm_tokens", "llm_tokens", "discards", "handoffs", "catchup_tokens", "rewound_tokens",
         )
     }  # fmt: skip
+    counts["lost_tokens"] = 0
     counts |= {k: v for k, v in written.extra.items() if k in counts}
     return {
         "type": "answer",
@@ -258,7 +266,7 @@ def _record(
         **head,
         "right": plan.task.is_right(problem, written.text, verifier, written.inside),
         "reason": written.reason,
-        "tokens": counts["slm_tokens"] + counts["llm_tokens"],
+        "tokens": counts["slm_tokens"] + counts["llm_tokens"] + counts["lost_tokens"],
         **counts,
         "extra": {k: v for k, v in written.extra.items() if k not in counts and k != "trace"},
         "text": written.text,

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from rstitch.baselines.early_exit import bound
 from rstitch.evals import statistics as st
 from rstitch.evals.methods import CONTROLS
 from rstitch.evals.statistics import Comparison, Interval, SpeedUp
@@ -38,8 +39,9 @@ class Row:
     failed: int
     """Answers that could not be written: wrong, and in no latency that is compared."""
     tokens: float
-    """Per answer, drafts and lost votes included; discarded proposals are not."""
+    """Per answer, with drafts and trials in vain and lost votes; without discarded proposals."""
     llm_share: float
+    """Of the tokens without those in vain."""
     handoffs: float
     seconds: float
     """Per answer that did not fail: the median of its repeats, then the mean."""
@@ -54,6 +56,8 @@ class Row:
     """Tokens per second, many in flight; of a method that answers several at once."""
     alone: bool = False
     """Many were to be in flight, and it answered one at a time all the same."""
+    bound: float | None = None
+    """Of early exit: times faster at most that the same answers were if its trials were free."""
     error: str | None = None
     """Of the first that failed."""
     frontier: bool = True
@@ -119,6 +123,7 @@ def _row(method: str, cells: Mapping[Cell, Record], records: Sequence[Record]) -
     alone = any(not one.get("batches", True) for one in batches)
     seconds = 0.0 if alone else sum(one["seconds"] for one in batches)
     tokens, llm = (sum(one[key] for one in every) for key in ("tokens", "llm_tokens"))
+    kept = tokens - sum(one.get("lost_tokens", 0) for one in every)
     return Row(
         method=method,
         problems=len(problems),
@@ -128,13 +133,20 @@ def _row(method: str, cells: Mapping[Cell, Record], records: Sequence[Record]) -
         truncated=sum(one["reason"] == "length" for one in every) / n,
         failed=sum(one["reason"] == "failed" for one in every),
         tokens=tokens / n,
-        llm_share=llm / tokens if tokens else 0.0,
+        llm_share=llm / kept if kept else 0.0,
         handoffs=sum(one["handoffs"] for one in every) / n,
         seconds=sum(waits) / max(1, len(waits)),
         rate=sum(one["tokens"] for one in batches) / seconds if seconds else None,
         alone=alone,
+        bound=_bound(every),
         error=next((one["extra"]["error"] for one in every if one["reason"] == "failed"), None),
     )
+
+
+def _bound(answers: Sequence[Record]) -> float | None:
+    """Trials are timed within an answer's last repeat."""
+    trials = sum(one["extra"].get("trial_seconds", 0.0) for one in answers)
+    return bound(trials / sum(one["seconds"][-1] for one in answers)) if trials else None
 
 
 def _grouped(cells: Mapping[Cell, Record], key: str) -> dict[str, list[float]]:

@@ -96,6 +96,10 @@ def test_many_in_flight_with_controls(task: str, tmp_path: Path) -> None:
         ),
         (["test", "--method", "coin"], "coin has to be like something: add --method stitched"),
         (["test", "--temperature", "-1"], "temperature is -1.0; it must be 0"),
+        (
+            ["test", "--repeats", "3", "--in-flight", "4"],
+            "--repeats 3 with --in-flight 4: an answer among others has no latency",
+        ),
         (["test,sed=1"], "task 'test' has no parameter 'sed'; it takes seed"),
         (["math500"], "HuggingFaceH4/MATH-500 cannot be had: no hub in reach"),
     ],

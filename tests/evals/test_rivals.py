@@ -44,6 +44,7 @@ def test_speculation_is_the_llm_s_answer_and_counts_its_drafts() -> None:
             )
             assert extra["slm_tokens"] + extra["llm_tokens"] == 24 == len(extra["trace"]["tokens"])
             assert extra["trace"]["method"]["k"] == 3
+            assert extra["lost_tokens"] == extra["drafted"] - extra.get("accepted", 0)
 
 
 @pytest.mark.parametrize("name", ["speculative", "transformers-generate"])
@@ -109,9 +110,14 @@ def test_rivals_in_a_run(tmp_path: Path, in_flight: int) -> None:
     for record in lines:
         (trace,) = record["traces"]
         if record["method"] == "speculative":
-            assert len(trace["tokens"]) == record["tokens"] == len(trace["sides"])
+            kept = record["slm_tokens"] + record["llm_tokens"]
+            assert len(trace["tokens"]) == kept == len(trace["sides"])
+            assert record["tokens"] == kept + record["lost_tokens"] > kept
             assert trace["sides"].count("1") == record["llm_tokens"]
             assert trace["forwards"] and "trace" not in record["extra"]
+        if record["method"].startswith("early-exit"):
+            trials = record["extra"].get("trial_tokens", 0)
+            assert record["lost_tokens"] == trials and record["tokens"] == 12 + trials
     assert len(run(chosen, tmp_path / "run").records) == len(first.records)
 
 

@@ -135,6 +135,22 @@ def test_failed_answers_are_in_no_seconds() -> None:
     assert (many["llm"].frontier, many["st"].frontier) == (True, False), "7 s an answer, not 3.5"
 
 
+def test_tokens_in_vain_and_the_bound_of_checks() -> None:
+    """30 written, 10 of them rejected drafts, 5 of the 20 others the LLM's; of 8 s in the last
+    repeats 2 s on trials: without them 8 / 6 as fast."""
+    records = [
+        record("st", i, True, [9.0, 4.0], tokens=15, lost_tokens=5, llm_tokens=2.5,
+               extra={"trial_seconds": 1.0})
+        for i in range(2)
+    ]  # fmt: skip
+    found = rows(records)["st"]
+    assert (found.tokens, found.llm_share) == (15, 0.25)
+    assert found.bound == pytest.approx(8 / 6)
+    assert "checks free" in "\n".join(lines(table(config(2), records)))
+    assert "1.33x" in "\n".join(lines(table(config(2), records)))
+    assert "checks free" not in "\n".join(lines(table(config(2), RECORDS)))
+
+
 def test_the_frontier_of_a_group_many_in_flight() -> None:
     """By the rate of the run and the tokens of the group: without rates it went by seconds in which
     others were answered too."""

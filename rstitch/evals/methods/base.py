@@ -60,7 +60,8 @@ class Written:
     """Everything that the engine wrote for it, drafts and losing votes included."""
     extra: dict[str, Any] = field(default_factory=dict)
     """What the method itself has to say, for the record: plain values. Without `answers` its
-    `slm_tokens`, `llm_tokens` and `discards` are counted, and `trace` stands for theirs."""
+    `slm_tokens`, `llm_tokens`, `lost_tokens` (those on trial in vain) and `discards` are counted,
+    and `trace` stands for theirs."""
     later: Callable[[], Written] | None = None
     """Makes the whole of it, when the clock has stopped: what a record needs and an answer not."""
 

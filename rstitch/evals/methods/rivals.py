@@ -137,6 +137,7 @@ def _recorded(stitch: Stitch, question: Question, found: Answered) -> Written:
     extra = {
         "slm_tokens": sides.count("slm"),
         "llm_tokens": sides.count("llm"),
+        "lost_tokens": found.drafted - found.accepted + found.trial_tokens,
         "discards": found.rejected,
         **({"threads": found.method["threads"]} if "threads" in found.method else {}),
         **counts,
