@@ -186,7 +186,11 @@ def _is_new(path: Path) -> bool:
         raise BadRun(f"--out {path} is a file; name a directory")
     if (path / CONFIG).is_file():
         return False
-    for one in path.iterdir():
+    try:
+        there = list(path.iterdir())
+    except OSError as error:
+        raise BadRun(f"--out {path} cannot be read: {error.strerror}") from error
+    for one in there:
         claimed = one.name == RECORDS and one.stat().st_size == 0
         if not claimed and not one.name.startswith(f".{CONFIG}."):
             raise BadRun(f"--out {path} holds files but no {CONFIG}, so it is no run; name another")
