@@ -14,7 +14,7 @@ from rstitch.evals.normal import SCALES, normal, number
 
 _MARKUP = re.compile(r"\\left(?![a-z])|\\right(?![a-z])|\\[()\[\],;:! ]|\$")
 _JOINED = re.compile(r"\\(?:text|mathrm|mbox)\s*\{\s*(?:and|or)\s*\}|\b(?:and|or)\b")
-_BASE = re.compile(r"\d\s*_\s*\{?\s*(\d+)\s*\}?[\s.]*$")
+_BASE = re.compile(r"\d\s*_\s*\{?\s*(\d+)[\s.})\\]*$")
 _SCALED = re.compile(rf"\b(?:{'|'.join(SCALES)})s?\b", re.IGNORECASE)
 _DIGITS_APART = re.compile(r"\d \d")
 _THOUSANDS = re.compile(r"\d,\d{3}(?!\d)")

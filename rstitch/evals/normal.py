@@ -14,7 +14,7 @@ LONGEST = 1000
 MAX_EXPONENT = 400
 """Of ten: 1e999999999 as a fraction would fill the memory."""
 
-_THIN = re.compile(r"\\!|(?<=\d)\\,(?=\d{3}(?!\d))")
+_THIN = re.compile(r"\\!\s*|(?<=\d)\\,(?=\d{3}(?!\d))")
 """What stands between the digits of one number."""
 _SPACES = re.compile(r"\\[,;:! ]|\\quad|\\qquad|~|\\left(?![a-z])|\\right(?![a-z])|\\displaystyle")
 _WORDS = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|operatorname)\s*")
