@@ -7,6 +7,7 @@ take as much memory again, and they know neither this package's seeds nor its fo
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from rstitch.api import Stitch
+from rstitch.baselines import origin
 from rstitch.baselines.base import Written
 from rstitch.errors import BadPair, BadRequest
 from rstitch.types import Sampling, Side
@@ -34,7 +36,9 @@ class Outside:
     """A pair's models, loaded by transformers alone, each when it is first needed."""
 
     def __init__(self, stitch: Stitch) -> None:
-        self.stitch = stitch
+        self.stitch = weakref.proxy(stitch)
+        """Weak: whoever keeps this beside its pair keeps no pair that is done with."""
+        self.origin = origin.of(stitch)
         self.eos = sorted(stitch.models[Side.LLM].eos_token_ids)
         self.models: dict[tuple[Side, str, bool], Any] = {}
 
@@ -46,9 +50,14 @@ class Outside:
         if key not in self.models:
             model: Any = AutoModelForCausalLM.from_pretrained(
                 source,
+                revision=self.origin.revision(side) or "main",
+                trust_remote_code=self.origin.trust_remote_code,
                 attn_implementation=setting.attention,
                 dtype=getattr(torch, self.stitch.engine.config.dtype),
             )
+            # What a model's own file asks for beyond the sampling, such as a repetition penalty,
+            # nobody else here obeys.
+            model.generation_config = GenerationConfig()
             model = model.to(self.stitch.engine.config.device).eval()
             if setting.compiled:
                 # dynamic=None lets dynamo settle on the growing length after its first recompiles
@@ -88,7 +97,7 @@ class Outside:
 
     def _drafting(self, assistant: Any, k: int | None) -> Any:
         """Anew for each answer, since transformers writes what it has learned into it."""
-        given = GenerationConfig.from_model_config(assistant.config)
+        given = GenerationConfig()
         if k is not None:
             given.num_assistant_tokens = k
             given.num_assistant_tokens_schedule = "constant"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -21,6 +22,8 @@ from rstitch.interrupt import held_interrupt
 from rstitch.types import FinishReason, Forward, Side
 
 SLM, LLM = Side.SLM, Side.LLM
+_PARTNERS: WeakKeyDictionary[InProcessEngine, Tensor] = WeakKeyDictionary()
+"""Of each pair, once: 150,000 tokens take a tenth of a second, which is no part of an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,6 @@ class Work:
         """Ids of the LLM; `one.tokens` has each in the vocabulary of the side that wrote it."""
         self.counts: Counter[str] = Counter()
         self.trial_seconds = 0.0
-        self._partners: Tensor | None = None
 
     # -- the answer -----------------------------------------------------------------------------
 
@@ -158,12 +160,12 @@ class Work:
         so that nothing is drafted which the LLM could not read."""
         if self.one.translation is None:
             return logits[:, : self.law.vocab_size]
-        if self._partners is None:
-            self._partners = torch.tensor(list(self._find_partners()), device=logits.device)
+        if self.engine not in _PARTNERS:
+            _PARTNERS[self.engine] = torch.tensor(list(self._find_partners()), device=logits.device)
         padded = torch.nn.functional.pad(
             logits[:, : self.engine.runners[SLM].vocab_size], (0, 1), value=-torch.inf
         )
-        return padded[:, self._partners]
+        return padded[:, _PARTNERS[self.engine]]
 
     def _find_partners(self) -> Iterable[int]:
         """For each token of the LLM the SLM's column, or the padded one after the last."""

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from rstitch.cli import evaluating, options
+from rstitch.errors import BadRequest
 
 RIVALS = ("speculative", "early-exit", "vote", "cascade", "opening")
 CONTROLS = ("coin", "two-state", "elsewhere", "requests")
@@ -42,6 +43,11 @@ def compare(
 ) -> None:
     """A policy against both models alone, R-Stitch's rule, what the same seconds buy otherwise, and
     four kinds of random routing at its own LLM share."""
+    if policy.split(",")[0] in ("llm", "slm", *CONTROLS):
+        raise BadRequest(
+            f"--policy {policy} is in the table anyway, for a rule to be compared with; name a "
+            "rule, such as entropy,tau=0.1"
+        )
     methods = dict.fromkeys(["llm", "slm", "stitched", policy, *RIVALS, *CONTROLS])
     evaluating.carry_out(
         evaluating.Asked(
@@ -50,5 +56,5 @@ def compare(
         ),
         list(methods), policy, pair, slm, llm, tau=options.threshold(tau), threads=threads,
         compile=compile, dtype=dtype, device=device, engine=engine,
-        trust_remote_code=trust_remote_code,
+        optional=[name for name in RIVALS if name != policy], trust_remote_code=trust_remote_code,
     )  # fmt: skip

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rstitch.cli import options
-from rstitch.errors import BadRequest
+from rstitch.errors import BadRequest, RStitchError
 from rstitch.types import Sampling
 
 if TYPE_CHECKING:
     from rstitch.api import Stitch
     from rstitch.evals.evaluate import Tell
+    from rstitch.evals.methods import Method
     from rstitch.evals.task import Problem, Task
     from rstitch.evals.verify import Verifier
 
@@ -81,10 +82,12 @@ def carry_out(
     pair: str,
     slm: str | None,
     llm: str | None,
+    optional: Sequence[str] = (),
     **settings: Any,
 ) -> None:
-    """Load, run or go on, and print. What is wrong is told before anything is loaded."""
-    from rstitch.evals import evaluate, tasks, verify
+    """Load, run or go on, and print. What is wrong is told before anything is loaded. optional: the
+    methods that may be left out, where the pair lacks what they need."""
+    from rstitch.evals import directory, evaluate, tasks, verify
     from rstitch.evals.methods import parse
     from rstitch.evals.pilot import spread
 
@@ -93,6 +96,7 @@ def carry_out(
     if task.needs_verifier:
         verify.check()
     Sampling(**asked.sampling)
+    directory.check(asked.out)
     chosen, reference = _methods(methods, like)
     every = task.problems()
     plan = evaluate.Plan(
@@ -112,6 +116,7 @@ def carry_out(
     stitch = options.open_pair(pair, slm, llm, **settings)
     with stitch, verify.Verifier() as verifier:
         plan = replace(plan, sampling=replace(stitch.defaults.sampling, **asked.sampling))
+        plan = replace(plan, methods=_able(stitch, plan.methods, optional))
         _tell_gold(plan.problems, task, verifier)
         about = _about(stitch, pair, slm, llm)
         with _progress() as tell:
@@ -140,16 +145,35 @@ def _methods(given: Sequence[str], like: str | None) -> tuple[dict[str, Any], st
     return found, reference
 
 
+def _able(
+    stitch: Stitch, methods: Mapping[str, Method], optional: Sequence[str]
+) -> dict[str, Method]:
+    found = {}
+    for label, method in methods.items():
+        try:
+            method.check(stitch)
+        except RStitchError as error:
+            if label not in optional:
+                raise
+            typer.echo(f"{label} is left out: {error}", err=True)
+        else:
+            found[label] = method
+    return found
+
+
 def _about(stitch: Stitch, pair: str, slm: str | None, llm: str | None) -> dict[str, Any]:
     """What a run belongs to beside its plan."""
-    from rstitch.evals.machine import machine, weights
+    from rstitch.baselines import origin
+    from rstitch.evals.machine import machine, model, weights
 
-    models = {side.label: model.source for side, model in stitch.models.items()}
+    asked = origin.of(stitch)
+    models = {side: (one.source, asked.revision(side)) for side, one in stitch.models.items()}
     return {
         "pair": {"name": pair, "slm": slm, "llm": llm, "tau": stitch.tau, "suffixes": {
             side.label: text for side, text in stitch.suffixes.items()
         }},
-        "weights": {label: weights(source) for label, source in models.items()},
+        "models": {side.label: model(*one) for side, one in models.items()},
+        "weights": {side.label: weights(*one) for side, one in models.items()},
         "settings": asdict(stitch.engine.config),
         "machine": machine(),
     }  # fmt: skip

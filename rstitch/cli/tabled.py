@@ -60,18 +60,18 @@ def _accuracy(row: Row) -> list[str]:
 
 def _one_by_one(table: Table) -> Columns:
     head = ["", "tokens", "LLM %", "off by", "hand-offs", "s/answer", "speed-up", "95 %"]
-    rows = [[*head, "geometric", "slower %", "= tokens", "x s/token", ""]]
+    rows = [[*head, "geometric", "slower %", "= tokens", "x s/token", "checks free", ""]]
     for row in table.rows:
         cells = [*_counts(row), f"{row.seconds:.3f}"]
         speed = row.speed
         if speed is None:
-            rows.append([*cells, "", "", "", "", "", "", _mark(row)])
+            rows.append([*cells, "", "", "", "", "", "", _bound(row), _mark(row)])
             continue
         low, high = speed.interval
         rows.append([
             *cells, f"{speed.ratio:.2f}x", f"{low:.2f} to {high:.2f}", f"{speed.geometric:.2f}x",
             f"{100 * speed.slower:.1f}", f"{speed.tokens:.2f}", f"{speed.per_token:.2f}",
-            _mark(row),
+            _bound(row), _mark(row),
         ])  # fmt: skip
     return rows
 
@@ -82,6 +82,11 @@ def _in_flight(table: Table) -> Columns:
     for row in table.rows:
         rows.append([*_counts(row), f"{row.rate:.0f}" if row.rate else "", _mark(row)])
     return rows
+
+
+def _bound(row: Row) -> str:
+    """Of early exit: against itself."""
+    return f"{row.bound:.2f}x" if row.bound else ""
 
 
 def _mark(row: Row) -> str:

@@ -67,12 +67,8 @@ def begin(path: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
 
     Raises BadRun for a directory that is something else, or was begun with other values.
     """
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+    if _is_new(path):
         return None
-    if not path.is_dir():
-        raise BadRun(f"--out {path} is a file; name a directory")
-    if not (path / CONFIG).is_file():
-        raise BadRun(f"--out {path} holds files but no {CONFIG}, so it is no run; name another")
     config = read_config(path)
     wanted = json.loads(json.dumps(asked))
     for key, before, now in _differing(config["asked"], wanted):
@@ -83,33 +79,58 @@ def begin(path: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
     return config
 
 
+def check(path: Path) -> None:
+    """Raise BadRun for a place where no run can be, before anything else is done."""
+    if not _is_new(path):
+        read_config(path)
+    place = next(one for one in (path, *path.absolute().parents) if one.exists())
+    if not place.is_dir():
+        raise BadRun(f"--out {path} cannot be written: {place} is a file")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise BadRun(f"--out {path} cannot be written: {place} is not yours to write in")
+
+
+def claim(path: Path) -> int:
+    """Keep others from beginning a run there, or going on with it, until the file is closed.
+
+    Raises BadRun where another has it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        file = os.open(path / RECORDS, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    except OSError as error:
+        raise BadRun(f"--out {path} cannot be written: {error.strerror}") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(file)
+        raise BadRun(f"{path} is being run by another process; wait for it") from None
+    return file
+
+
 def create(path: Path, asked: Mapping[str, Any], methods: Mapping[str, Any]) -> None:
-    """Write the configuration of a new run; whole or not at all."""
+    """Write the configuration of a new run; whole or not at all, and never over another."""
     config = {"version": VERSION, "asked": dict(asked), "methods": dict(methods)}
     beside = path / f".{CONFIG}.{os.getpid()}.tmp"
     try:
         path.mkdir(parents=True, exist_ok=True)
         try:
             beside.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-            beside.replace(path / CONFIG)
+            _publish(beside, path / CONFIG)
         finally:
             beside.unlink(missing_ok=True)
+    except FileExistsError as error:
+        raise BadRun(f"--out {path} has become a run meanwhile; give the command again") from error
     except OSError as error:
         raise BadRun(f"--out {path} cannot be written: {error.strerror}") from error
 
 
-def opened(path: Path) -> Run:
-    """The run to go on with. Cuts off a torn last line. Raises BadRun where another has it."""
+def opened(path: Path, file: int | None = None) -> Run:
+    """The run to go on with, of a file that `claim` gave. Cuts off a torn last line. Raises BadRun
+    where another has it."""
     config = read_config(path)
+    file = claim(path) if file is None else file
     try:
-        file = os.open(path / RECORDS, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-    except OSError as error:
-        raise BadRun(f"{path / RECORDS} cannot be opened: {error.strerror}") from error
-    try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise BadRun(f"{path} is being run by another process; wait for it") from None
         os.ftruncate(file, _whole(path / RECORDS))
         return Run(path, config, [light(record) for record in read_records(path)], file)
     except BaseException:
@@ -154,6 +175,37 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
 def light(record: dict[str, Any]) -> dict[str, Any]:
     """Without the traces, for the many of a whole run."""
     return {key: value for key, value in record.items() if key != "traces"}
+
+
+def _is_new(path: Path) -> bool:
+    """Whether nothing is there but what a run leaves that has not begun. Raises BadRun for what is
+    no run."""
+    if not path.exists():
+        return True
+    if not path.is_dir():
+        raise BadRun(f"--out {path} is a file; name a directory")
+    if (path / CONFIG).is_file():
+        return False
+    try:
+        there = list(path.iterdir())
+    except OSError as error:
+        raise BadRun(f"--out {path} cannot be read: {error.strerror}") from error
+    for one in there:
+        claimed = one.name == RECORDS and one.stat().st_size == 0
+        if not claimed and not one.name.startswith(f".{CONFIG}."):
+            raise BadRun(f"--out {path} holds files but no {CONFIG}, so it is no run; name another")
+    return True
+
+
+def _publish(beside: Path, path: Path) -> None:
+    """Raises FileExistsError rather than replace anything."""
+    try:
+        os.link(beside, path)
+    except FileExistsError:
+        raise
+    except OSError:  # no hard links there
+        path.open("xb").close()
+        beside.replace(path)
 
 
 def _whole(path: Path) -> int:

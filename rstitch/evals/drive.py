@@ -32,8 +32,9 @@ def one(stitch: Stitch, method: Method, question: Question) -> tuple[Written, fl
             try:
                 ask = next(writing) if answers is None else writing.send(answers)
             except StopIteration as done:
+                seconds = time.perf_counter() - started
                 written: Written = done.value
-                return written, time.perf_counter() - started
+                return written.whole(), seconds
             answers = [stream.result() for stream in streams(stitch, ask)]
 
 
@@ -95,7 +96,8 @@ def _moved(
         ask = job.writing.send(answers) if job.open else next(job.writing)
         job.open = streams(stitch, ask)
     except StopIteration as done:
-        yield job.key, done.value, time.perf_counter() - job.started
+        seconds = time.perf_counter() - job.started
+        yield job.key, done.value.whole(), seconds
     except RStitchError as error:
         job.close()
         yield job.key, failed(error), time.perf_counter() - job.started

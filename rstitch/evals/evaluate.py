@@ -7,26 +7,31 @@ so that a machine that slows down slows all of them. Many in flight, one method 
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rstitch.errors import BadRun
+from rstitch.errors import BadRequest, BadRun
 from rstitch.evals import directory, drive
 from rstitch.evals.directory import Run
+from rstitch.evals.machine import digest
 from rstitch.evals.methods import Method, make
 from rstitch.evals.methods.base import Question, Written
 from rstitch.evals.packed import pack
 from rstitch.evals.pilot import SIZE, PairPilot, spread
 from rstitch.evals.task import Problem, Task, fingerprint
 from rstitch.evals.verify import Verifier
+from rstitch.registry import is_file
 from rstitch.types import Sampling
 
 if TYPE_CHECKING:
     from rstitch.api import Stitch
 
+SEGMENT = 60.0
+"""Seconds after which a rate is written down, many in flight."""
 Tell = Callable[[str, int, int], None]
 """(what is going on, how many of it are done, of how many)."""
 WARM_COMPILED = 30
@@ -52,6 +57,13 @@ class Plan:
     seed: int = 0
     traces: bool = True
 
+    def __post_init__(self) -> None:
+        if self.repeats > 1 and self.in_flight > 1:
+            raise BadRequest(
+                f"--repeats {self.repeats} with --in-flight {self.in_flight}: an answer among "
+                "others has no latency to repeat; leave one of them out"
+            )
+
     def asked(self) -> dict[str, Any]:
         """What must be the same for a run to be gone on with."""
         return {
@@ -67,7 +79,14 @@ class Plan:
             "in_flight": self.in_flight,
             "seed": self.seed,
             "traces": self.traces,
+            "files": self.files(),
         }
+
+    def files(self) -> dict[str, str]:
+        """sha256 of what was given as path.py:Class: the rule may change under its name."""
+        specs = (self.task.spec(), *(method.spec() for method in self.methods.values()))
+        paths = {spec["name"].rpartition(":")[0] for spec in specs if is_file(spec["name"])}
+        return {path: digest(Path(path)) for path in sorted(paths)}
 
     def question(self, index: int, sample: int) -> Question:
         """A problem as all methods see it, with a seed of its own."""
@@ -83,11 +102,16 @@ def run(
     """Begin a run, or go on with it, to its end. about: pair, machine, settings; part of what must
     not change. Raises BadRun where it did, or where the disk is full."""
     asked = {**plan.asked(), **about}
-    config = directory.begin(out, asked)
-    if config is None:
-        fitted = fit(stitch, plan, tell)
-        directory.create(out, asked, {label: method.spec() for label, method in fitted.items()})
-    with directory.opened(out) as found:
+    directory.begin(out, asked)
+    file = directory.claim(out)
+    try:
+        if directory.begin(out, asked) is None:
+            fitted = fit(stitch, plan, tell)
+            directory.create(out, asked, {label: method.spec() for label, method in fitted.items()})
+    except BaseException:
+        os.close(file)
+        raise
+    with directory.opened(out, file) as found:
         settled = found.config["methods"]
         methods = {name: remade(out, name, one, settled) for name, one in plan.methods.items()}
         plan = replace(plan, methods=methods)
@@ -99,6 +123,8 @@ def run(
 
 def fit(stitch: Stitch, plan: Plan, tell: Tell) -> dict[str, Method]:
     """The methods with every parameter settled, on some of the problems; no gold answer is seen."""
+    for method in plan.methods.values():
+        method.check(stitch)
     chosen = spread(range(len(plan.problems)), SIZE)
     questions = [plan.question(index, 0) for index in chosen]
     pilot = PairPilot(stitch, questions, plan.methods[plan.reference])
@@ -160,25 +186,51 @@ def _batched(
         jobs = ((unit, method, plan.question(*unit)) for unit in owed)
         if owed:
             _warm_up(stitch, plan, [label])
-        tokens, waited, started = 0, 0.0, time.perf_counter()
+        segment = _Segment(label, method.batches)
         replies = drive.many(stitch, jobs, plan.in_flight)
         for done, ((index, sample), written, seconds) in enumerate(replies):
             paused = time.perf_counter()
             tell(label, len(units) - len(owed) + done, len(units))
             head = {"method": label, "sample": sample, "seconds": [seconds]}
             record = _record(plan, plan.problems[index], head, written, verifier)
-            tokens += record["tokens"]
             yield record
-            waited += time.perf_counter() - paused  # the engine stood still while it was graded
-        if owed:
-            yield {
-                "type": "batch",
-                "method": label,
-                "answers": len(owed),
-                "tokens": tokens,
-                "seconds": time.perf_counter() - started - waited,
-            }
+            segment.add(record["tokens"], time.perf_counter() - paused)
+            if segment.seconds >= SEGMENT:
+                yield segment.record()
+                segment = _Segment(label, method.batches)
+        if segment.answers:
+            yield segment.record()
     tell("problems", len(units), len(units))
+
+
+@dataclass
+class _Segment:
+    """A part of what one method wrote with many in flight: what was killed later keeps its rate."""
+
+    method: str
+    batches: bool
+    answers: int = 0
+    tokens: int = 0
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self.started
+
+    def add(self, tokens: int, paused: float) -> None:
+        """paused: seconds in which the engine stood still, while the answer was graded."""
+        self.answers, self.tokens = self.answers + 1, self.tokens + tokens
+        self.started += paused
+
+    def record(self) -> dict[str, Any]:
+        return {
+            "type": "batch",
+            "method": self.method,
+            "batches": self.batches,
+            "answers": self.answers,
+            "tokens": self.tokens,
+            "seconds": self.seconds,
+        }
 
 
 def _warm_up(stitch: Stitch, plan: Plan, labels: Iterable[str]) -> None:
@@ -205,6 +257,7 @@ def _record(
             "slm_tokens", "llm_tokens", "discards", "handoffs", "catchup_tokens", "rewound_tokens",
         )
     }  # fmt: skip
+    counts["lost_tokens"] = 0
     counts |= {k: v for k, v in written.extra.items() if k in counts}
     return {
         "type": "answer",
@@ -213,7 +266,7 @@ def _record(
         **head,
         "right": plan.task.is_right(problem, written.text, verifier, written.inside),
         "reason": written.reason,
-        "tokens": counts["slm_tokens"] + counts["llm_tokens"],
+        "tokens": counts["slm_tokens"] + counts["llm_tokens"] + counts["lost_tokens"],
         **counts,
         "extra": {k: v for k, v in written.extra.items() if k not in counts and k != "trace"},
         "text": written.text,

@@ -14,6 +14,9 @@ _END = re.compile(r"\.(?:\s|$)|\n|;\s")
 _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+)?%?")
 _LETTER = re.compile(r"(?<![A-Za-z])\(?([A-J])\)?(?![A-Za-z'])")
 _BRACKETED = re.compile(r"\(([A-J])\)")
+_AT_ONCE = re.compile(r"^\W*([A-J])\)?(?=\s*[.,;:!]|\s*$|\*)")
+_WORD_A = re.compile(r"(?<![A-Za-z(])[AI]\s+(?=[a-z])")
+LETTERS = "ABCDEFGHIJ"
 
 
 def final_part(text: str, inside: bool = False) -> str:
@@ -54,20 +57,39 @@ def last_number(text: str) -> str | None:
     return str(found[-1]).rstrip(",") if found else None
 
 
-def letter_of(text: str, inside: bool = False) -> str | None:
-    """The letter that a reply to a multiple-choice question names."""
+def letter_of(text: str, inside: bool = False, choices: str = LETTERS) -> str | None:
+    """The letter that a reply to a multiple-choice question names, one of its choices."""
     part = final_part(text, inside)
-    for found in (boxed(part), said(part)):
-        if found is not None and (letter := _first_letter(found)):
-            return letter
-    bracketed = _BRACKETED.findall(part)
-    if bracketed:
-        return str(bracketed[-1])
+    found = [
+        _first_letter(boxed(part) or "", choices),
+        _said_letter(said(part) or "", choices),
+        *reversed(_among(_BRACKETED.findall(part), choices)),
+    ]
     alone = part.strip(" \n.*")
-    return _first_letter(alone) if len(alone) <= 2 else _first_letter(boxed(text) or "")
+    found.append(_first_letter(alone if len(alone) <= 2 else boxed(text) or "", choices))
+    return next((letter for letter in found if letter), None)
 
 
-def _first_letter(text: str) -> str | None:
-    bare = re.sub(r"\\(?:text|textbf|mathrm|mathbf)\b", "", text)
-    found = _LETTER.search(bare.replace("{", "").replace("}", ""))
-    return found[1] if found else None
+def _said_letter(text: str, choices: str) -> str | None:
+    """`C, not D`: one that stands by itself at once, else the last in brackets, else the last. A or
+    I before another word is a word."""
+    bare = _bare(text)
+    at_once = _among(_AT_ONCE.findall(bare), choices)
+    bracketed = _among(_BRACKETED.findall(bare), choices)
+    named = _among(_LETTER.findall(_WORD_A.sub("", bare)), choices)
+    found = [*at_once, *reversed(bracketed), *reversed(named)]
+    return found[0] if found else _first_letter(bare, choices)
+
+
+def _first_letter(text: str, choices: str) -> str | None:
+    found = _among(_LETTER.findall(_bare(text)), choices)
+    return found[0] if found else None
+
+
+def _among(letters: list[str], choices: str) -> list[str]:
+    return [letter for letter in letters if letter in choices]
+
+
+def _bare(text: str) -> str:
+    bare = re.sub(r"\\(?:text|textbf|mathrm|mathbf|boxed)\b", "", text)
+    return bare.replace("{", "").replace("}", "")

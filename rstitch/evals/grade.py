@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from rstitch.evals.extract import answer_of as final_answer
 from rstitch.evals.extract import letter_of
+from rstitch.evals.form import clash, listed
 from rstitch.evals.normal import LONGEST, normal, number
 from rstitch.evals.verify import Verifier
 from rstitch.text import boxed
@@ -33,7 +34,25 @@ def is_equal(found: str | None, gold: str, verifier: Verifier) -> bool:
         return True
     if number(ours) is not None and number(theirs) is not None:
         return _percent(found, gold, ours, theirs)
-    return not is_hostile(found) and verifier.equal(gold, found)
+    if is_hostile(found) or clash(found, gold):
+        return False
+    return _alike_as_lists(found, gold, verifier)
+
+
+def _alike_as_lists(found: str, gold: str, verifier: Verifier) -> bool:
+    """Algebra's word, but for lists: as many on both sides, and one in (...) has an order."""
+    ours, theirs = listed(found), listed(gold)
+    fewest, most = sorted((len(ours.items), len(theirs.items)))
+    single = ours.items if len(ours.items) == 1 else theirs.items
+    if fewest != most and ours.countable and theirs.countable:
+        if fewest > 1 or (fewest == 1 and number(normal(single[0])) is not None):
+            return False
+    ordered = "(" in (ours.bracket, theirs.bracket) and ours.bracket != theirs.bracket
+    if fewest == most > 1 and ordered:
+        pairs = zip(ours.items, theirs.items, strict=True)
+        bare = "" in (ours.bracket, theirs.bracket)
+        return bare and all(is_equal(a, b, verifier) for a, b in pairs)
+    return verifier.equal(gold, found)
 
 
 def _percent(found: str, gold: str, ours: str, theirs: str) -> bool:

@@ -10,10 +10,13 @@ from typing import Any
 
 import torch
 import transformers
+from huggingface_hub import try_to_load_from_cache
 
+import rstitch
 from rstitch import __version__
 
 WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
+BESIDE = ("tokenizer*.json", "chat_template*", "config.json", "generation_config.json")
 
 
 def machine() -> dict[str, Any]:
@@ -30,17 +33,49 @@ def machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "rstitch": __version__,
+        "code": code(),
     }
     return {**found, "gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else found
 
 
-def weights(source: str) -> dict[str, str]:
-    """sha256 of a model's weight files; nothing for what lies on the hub, whose revision tells."""
+def code() -> str:
+    """Of all modules of this package: two checkouts of one version may differ."""
+    found, root = hashlib.sha256(), Path(rstitch.__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        found.update(f"{path.relative_to(root)}\0{digest(path)}\n".encode())
+    return found.hexdigest()[:16]
+
+
+def model(source: str, revision: str | None = None) -> dict[str, str | None]:
+    """Where a model is from: for one of the hub the commit, as its cache tells."""
+    repository, _, file = source.partition(":")
     place = Path(source)
+    if place.exists():
+        return {"source": source, "revision": None}
+    found = try_to_load_from_cache(repository, file or "config.json", revision=revision)
+    commit = _commit(Path(found)) if isinstance(found, str) else None
+    return {"source": source, "revision": commit or revision}
+
+
+def weights(source: str, revision: str | None = None) -> dict[str, str]:
+    """sha256 of a model's weights, tokenizer, template and configuration; of what lies on the hub,
+    where the revision tells of the weights, without them."""
+    place, patterns = Path(source), [*WEIGHTS, *BESIDE]
     if place.is_file():
         return {place.name: digest(place)}
-    files = sorted(file for pattern in WEIGHTS for file in place.glob(pattern))
+    if not place.is_dir():
+        found = try_to_load_from_cache(source.partition(":")[0], "config.json", revision=revision)
+        if not isinstance(found, str):
+            return {}
+        place, patterns = Path(found).parent, [*BESIDE]
+    files = sorted({file for pattern in patterns for file in place.glob(pattern)})
     return {file.name: digest(file) for file in files}
+
+
+def _commit(path: Path) -> str | None:
+    """The hub's cache keeps a file at .../snapshots/COMMIT/FILE."""
+    parts = path.parts
+    return parts[parts.index("snapshots") + 1] if "snapshots" in parts else None
 
 
 def digest(path: Path) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from rstitch.baselines.early_exit import bound
 from rstitch.evals import statistics as st
 from rstitch.evals.methods import CONTROLS
 from rstitch.evals.statistics import Comparison, Interval, SpeedUp
@@ -38,11 +39,12 @@ class Row:
     failed: int
     """Answers that could not be written: wrong, and in no latency that is compared."""
     tokens: float
-    """Per answer, drafts and lost votes included; discarded proposals are not."""
+    """Per answer, with drafts and trials in vain and lost votes; without discarded proposals."""
     llm_share: float
+    """Of the tokens without those in vain."""
     handoffs: float
     seconds: float
-    """Per answer: the median of its repeats, then the mean."""
+    """Per answer that did not fail: the median of its repeats, then the mean."""
     comparison: Comparison | None = None
     """With the baseline, on the problems that both have finished."""
     p: float | None = None
@@ -51,7 +53,11 @@ class Row:
     share_off: float | None = None
     """A control's LLM share less the reference's."""
     rate: float | None = None
-    """Tokens per second, many in flight."""
+    """Tokens per second, many in flight; of a method that answers several at once."""
+    alone: bool = False
+    """Many were to be in flight, and it answered one at a time all the same."""
+    bound: float | None = None
+    """Of early exit: times faster at most that the same answers were if its trials were free."""
     error: str | None = None
     """Of the first that failed."""
     frontier: bool = True
@@ -77,16 +83,19 @@ def table(config: Mapping[str, Any], records: Sequence[Record]) -> Table:
         if baseline in answers and method != baseline:
             row = _compared(row, cells, answers[baseline], one_by_one)
         rows.append(row)
-    rows = _on_frontier(_corrected(_matched(rows, config)))
+    rows = _on_frontier(_corrected(_matched(rows, config)), one_by_one)
     in_flight = config["asked"]["in_flight"]
     return Table(rows, baseline, in_flight, _warnings(config, rows, baseline))
 
 
 def groups(config: Mapping[str, Any], records: Sequence[Record]) -> dict[str, Table]:
-    """A table per level or subject, where the task has any; without warnings of their own."""
+    """A table per level or subject, where the task has any; without warnings of their own. Many in
+    flight, a method's rate is that of the whole run."""
     names = sorted({one["group"] for one in records if one["type"] == "answer" and one["group"]})
-    answers = [one for one in records if one["type"] == "answer"]
-    found = {name: table(config, [a for a in answers if a["group"] == name]) for name in names}
+    found = {
+        name: table(config, [one for one in records if one.get("group", name) == name])
+        for name in names
+    }
     return {name: replace(one, warnings=[]) for name, one in found.items()}
 
 
@@ -109,9 +118,12 @@ def _row(method: str, cells: Mapping[Cell, Record], records: Sequence[Record]) -
     right, n = sum(one["right"] for one in every), len(every)
     problems = {problem for problem, _ in cells}
     marks = list(_grouped(cells, "right").values())
+    waits = [median(one["seconds"]) for one in every if one["reason"] != "failed"]
     batches = [one for one in records if one["type"] == "batch" and one["method"] == method]
-    seconds = sum(one["seconds"] for one in batches)
+    alone = any(not one.get("batches", True) for one in batches)
+    seconds = 0.0 if alone else sum(one["seconds"] for one in batches)
     tokens, llm = (sum(one[key] for one in every) for key in ("tokens", "llm_tokens"))
+    kept = tokens - sum(one.get("lost_tokens", 0) for one in every)
     return Row(
         method=method,
         problems=len(problems),
@@ -121,12 +133,20 @@ def _row(method: str, cells: Mapping[Cell, Record], records: Sequence[Record]) -
         truncated=sum(one["reason"] == "length" for one in every) / n,
         failed=sum(one["reason"] == "failed" for one in every),
         tokens=tokens / n,
-        llm_share=llm / tokens if tokens else 0.0,
+        llm_share=llm / kept if kept else 0.0,
         handoffs=sum(one["handoffs"] for one in every) / n,
-        seconds=sum(median(one["seconds"]) for one in every) / n,
+        seconds=sum(waits) / max(1, len(waits)),
         rate=sum(one["tokens"] for one in batches) / seconds if seconds else None,
+        alone=alone,
+        bound=_bound(every),
         error=next((one["extra"]["error"] for one in every if one["reason"] == "failed"), None),
     )
+
+
+def _bound(answers: Sequence[Record]) -> float | None:
+    """Trials are timed within an answer's last repeat."""
+    trials = sum(one["extra"].get("trial_seconds", 0.0) for one in answers)
+    return bound(trials / sum(one["seconds"][-1] for one in answers)) if trials else None
 
 
 def _grouped(cells: Mapping[Cell, Record], key: str) -> dict[str, list[float]]:
@@ -178,12 +198,13 @@ def _corrected(rows: Sequence[Row]) -> list[Row]:
     return [replace(row, p=next(corrected)) if row.comparison else row for row in rows]
 
 
-def _on_frontier(rows: Sequence[Row]) -> list[Row]:
+def _on_frontier(rows: Sequence[Row], one_by_one: bool) -> list[Row]:
     """By point estimates: no other is better in one of accuracy and speed and as good in the other.
     Speed is seconds an answer, or where many are in flight, at the rate of tokens."""
     merit = {
-        row.method: (row.right, -(row.tokens / row.rate if row.rate else row.seconds))
+        row.method: (row.right, -cost)
         for row in rows
+        if (cost := _cost(row, one_by_one)) is not None
     }
 
     def beaten(ours: tuple[float, float]) -> bool:
@@ -192,7 +213,19 @@ def _on_frontier(rows: Sequence[Row]) -> list[Row]:
             for theirs in merit.values()
         )
 
-    return [replace(row, frontier=not beaten(merit[row.method])) for row in rows]
+    return [
+        replace(row, frontier=row.method in merit and not beaten(merit[row.method])) for row in rows
+    ]
+
+
+def _cost(row: Row, one_by_one: bool) -> float | None:
+    """Seconds an answer, of those that did not fail; None where they are not known."""
+    written = row.answers - row.failed
+    if not written:
+        return None
+    if one_by_one:
+        return row.seconds
+    return row.tokens * row.answers / written / row.rate if row.rate else None  # failed: 0 tokens
 
 
 def _warnings(config: Mapping[str, Any], rows: Sequence[Row], baseline: str | None) -> list[str]:
@@ -212,6 +245,12 @@ def _warnings(config: Mapping[str, Any], rows: Sequence[Row], baseline: str | No
                 f"{row.method} is no fair control: its LLM share is {100 * row.share_off:+.1f} "
                 f"points from that of {config['asked']['reference']}"
             )
+    alone = [row.method for row in rows if row.alone]
+    if alone:
+        found.append(
+            f"{', '.join(alone)} answered one at a time: no rate, and not on the frontier; compare "
+            "latencies, without --in-flight"
+        )
     wanted = config["asked"]["problems"] * config["asked"]["samples"]
     short = [row.method for row in rows if row.answers < wanted]
     if short:

@@ -76,20 +76,26 @@ class Verifier:
             stdin.write(json.dumps(texts).encode() + b"\n")
             stdin.flush()
             return _reply(self._worker, self.deadline)
-        except (OSError, EOFError, TimeoutError):
+        except (OSError, EOFError, TimeoutError, ValueError):
             self._end()
             self.unanswered += 1
             return False
+        except BaseException:  # Ctrl-C: the reply would be taken for that to the next question
+            self._end()
+            raise
 
     def _begin(self) -> None:
         self._worker = _start(self.deadline)
         try:
             _reply(self._worker, START)
-        except (EOFError, TimeoutError):
+        except (EOFError, TimeoutError, ValueError):
             self._end()
             raise BadRequest(
                 "math-verify does not start; `python -m rstitch.evals.worker 5` says why"
             ) from None
+        except BaseException:
+            self._end()
+            raise
 
     def _end(self) -> None:
         worker, self._worker = self._worker, None
@@ -124,7 +130,8 @@ def _start(deadline: float) -> subprocess.Popen[bytes]:
 
 
 def _reply(worker: subprocess.Popen[bytes], seconds: float) -> bool:
-    """The next line as a truth value. Raises TimeoutError, or EOFError where the worker died."""
+    """The next line as a truth value. Raises TimeoutError, EOFError where the worker died, or
+    ValueError where it says something else."""
     stdout = worker.stdout
     assert stdout is not None
     if not select.select([stdout], [], [], seconds)[0]:
@@ -132,7 +139,10 @@ def _reply(worker: subprocess.Popen[bytes], seconds: float) -> bool:
     line = stdout.readline()
     if not line:
         raise EOFError
-    return bool(json.loads(line))
+    found = json.loads(line)
+    if not isinstance(found, bool):
+        raise ValueError(f"{line!r} is no truth value")
+    return found
 
 
 def _close(pipe: IO[Any]) -> None:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import resource
 import signal
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Any, TextIO
 
 MEMORY = 2 * 2**30
 """Bytes of address space: sympy needs a tenth of it."""
@@ -19,10 +20,12 @@ MEMORY = 2 * 2**30
 
 def main(deadline: float) -> None:
     """Questions until the input ends. An alarm ends a worker whose parent is gone."""
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what a parser prints is no reply
     logging.disable()
     maths = import_module("math_verify")
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    _say(True)
+    _say(replies, True)
     for line in sys.stdin:
         signal.setitimer(signal.ITIMER_REAL, deadline + 1)
         texts = json.loads(line)
@@ -31,7 +34,7 @@ def main(deadline: float) -> None:
         except Exception:  # whatever a parser or sympy does with what a model wrote
             found = False
         signal.setitimer(signal.ITIMER_REAL, 0)
-        _say(found)
+        _say(replies, found)
 
 
 def _equal(maths: Any, gold: str, found: str) -> bool:
@@ -50,9 +53,9 @@ def _parse(maths: Any, text: str) -> Any:
     return maths.parse(f"${bare}$", parsing_timeout=None)
 
 
-def _say(value: bool) -> None:
-    sys.stdout.write(json.dumps(value) + "\n")
-    sys.stdout.flush()
+def _say(replies: TextIO, value: bool) -> None:
+    replies.write(json.dumps(value) + "\n")
+    replies.flush()
 
 
 if __name__ == "__main__":

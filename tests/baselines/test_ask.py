@@ -9,6 +9,7 @@ from functools import lru_cache
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ import torch
 import rstitch
 from rstitch import baselines
 from rstitch.api import Answer, Stitch
+from rstitch.baselines import work
 from rstitch.engine.runner import Extend
 from rstitch.errors import BadPair, BadRequest
 from rstitch.pairs import BUILTIN
@@ -110,6 +112,21 @@ def test_two_networks_with_two_vocabularies(name: str) -> None:
     alone = stitch.generate(pair.QUESTION, policy=make("llm"), max_tokens=60)
     written = baselines.answer(stitch, lossless, pair.QUESTION, max_tokens=60)
     assert list(written.tokens) == [p.token for p in alone.trace.proposals]
+
+
+def test_partners_are_looked_up_once_for_a_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was done for each answer, within its seconds."""
+    find, calls = work.Work._find_partners, []
+
+    def watched(one: work.Work) -> Any:
+        calls.append(one)
+        return find(one)
+
+    monkeypatch.setattr(work.Work, "_find_partners", watched)
+    monkeypatch.setattr(work, "_PARTNERS", WeakKeyDictionary())
+    for _ in range(3):
+        baselines.answer(unlike(False), baselines.make("speculative"), pair.QUESTION, max_tokens=5)
+    assert len(calls) == 1
 
 
 def test_a_token_that_the_slm_cannot_read_is_refused_by_name() -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 import pytest
+from transformers import AutoModelForCausalLM
 
 import rstitch
 from rstitch import baselines
+from rstitch.baselines import origin
+from rstitch.baselines.origin import Origin
 from rstitch.baselines.outside import Outside, Setting
 from rstitch.errors import BadPair, BadRequest
 from rstitch.policy import make
@@ -38,6 +44,33 @@ def test_plain_and_assisted_are_the_llm_alone() -> None:
         assert written.text == alone.text
         assert written.reason == alone.reason
         assert written.seconds > 0
+
+
+def test_what_a_model_s_own_file_asks_for_is_left_out(tmp_path: Path) -> None:
+    """Some ship a repetition penalty, which the LLM alone, as it runs here, has not."""
+    llm = pair.pair().copy(Side.LLM, tmp_path / "llm")
+    path = llm / "generation_config.json"
+    asked = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**asked, "repetition_penalty": 5.0, "no_repeat_ngram_size": 1}))
+    with rstitch.load(slm=str(pair.pair().slm), llm=str(llm)) as stitch:
+        one = Outside(stitch)
+        for written in (one.generate(prompt(), 30), one.assisted(prompt(), 30)):
+            assert written.tokens == outside().generate(prompt(), 30).tokens
+
+
+def test_the_revision_and_the_trust_of_the_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without them transformers would load another commit than the engine did."""
+    asked, load = [], AutoModelForCausalLM.from_pretrained
+
+    def watched(source: str, revision: str, trust_remote_code: bool, **options: Any) -> Any:
+        asked.append((revision, trust_remote_code))
+        return load(source, **options)
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", watched)
+    known = {pair.stitch(): Origin(("a", "b"), True)}
+    monkeypatch.setattr(origin, "_KNOWN", known)
+    Outside(pair.stitch()).assisted(prompt(), 3)
+    assert sorted(asked) == [("a", True), ("b", True)]
 
 
 def test_sampled_by_seed() -> None:

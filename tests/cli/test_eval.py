@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from rstitch.cli.compare import CONTROLS
+from rstitch.cli.compare import CONTROLS, RIVALS
+from rstitch.errors import BadRequest
+from rstitch.evals.evaluate import Plan
 from tests.cli.terminal import rstitch, start_slowly
 from tests.pair import TAU, pair
 
@@ -32,7 +35,10 @@ def test_a_table_a_directory_and_going_on(task: str, tmp_path: Path) -> None:
     assert "speed-up" in done.out and "problems: 3/3" in done.err
     config = json.loads((out / "config.json").read_text())
     assert config["asked"]["problems"] == 3 and config["asked"]["pair"]["tau"] == TAU
-    assert set(config["asked"]["weights"]["slm"]) == {"model.safetensors"}
+    hashed = set(config["asked"]["weights"]["slm"])
+    assert hashed >= {"model.safetensors", "config.json", "tokenizer.json"}
+    assert config["asked"]["models"]["slm"] == {"source": str(pair().slm), "revision": None}
+    assert len(config["asked"]["machine"]["code"]) == 16
     assert len((out / "records.jsonl").read_text().splitlines()) == 9
     again = rstitch(*argv, "--json")
     found = json.loads(again.out)
@@ -90,6 +96,10 @@ def test_many_in_flight_with_controls(task: str, tmp_path: Path) -> None:
         ),
         (["test", "--method", "coin"], "coin has to be like something: add --method stitched"),
         (["test", "--temperature", "-1"], "temperature is -1.0; it must be 0"),
+        (
+            ["test", "--repeats", "3", "--in-flight", "4"],
+            "--repeats 3 with --in-flight 4: an answer among others has no latency",
+        ),
         (["test,sed=1"], "task 'test' has no parameter 'sed'; it takes seed"),
         (["math500"], "HuggingFaceH4/MATH-500 cannot be had: no hub in reach"),
     ],
@@ -100,6 +110,15 @@ def test_what_is_wrong_is_one_line_before_anything_is_loaded(
     out, nobody = tmp_path / "run", ["--slm", "no/slm", "--llm", "no/llm"]
     assert rstitch("eval", *argv, "--out", str(out), *nobody).line.startswith(message)
     assert not out.exists()
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_loaded(
+    task: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    nobody = ["--slm", "no/slm", "--llm", "no/llm"]
+    line = rstitch("eval", task, "--out", str(tmp_path / "file" / "run"), *nobody).line
+    assert line.endswith("cannot be written: " + str(tmp_path / "file") + " is a file"), line
 
 
 def test_one_problem_is_a_table_too(task: str, tmp_path: Path) -> None:
@@ -155,6 +174,33 @@ def test_a_rule_of_one_s_own_beside_all_that_it_has_to_beat(task: str, tmp_path:
     assert {m for m, row in rows.items() if row["share_off"] is not None} == set(CONTROLS)
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["asked"]["reference"] == mine
+
+
+def test_what_the_pair_is_not_made_for_is_left_out_of_a_comparison(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pilot ran for an hour, and then early exit ended it all; by name it is still refused."""
+    monkeypatch.setattr("rstitch.api._marks", lambda models: None)
+    monkeypatch.setattr("rstitch.evals.evaluate.run", _stop)
+    done = rstitch(
+        "compare", task, "--policy", "margin,bound=.1", "--out", str(tmp_path / "run"), *OPTIONS
+    )
+    assert "early-exit is left out: early exit closes a thought, but" in done.err
+    assert done.err.splitlines()[-1] == "rstitch: llm slm stitched " + " ".join([
+        "margin,bound=.1", *(name for name in RIVALS if name != "early-exit"), *CONTROLS,
+    ])  # fmt: skip
+    done = rstitch("eval", task, "--method", "early-exit", "--out", str(tmp_path / "run"), *OPTIONS)
+    assert done.line.startswith("early exit closes a thought, but the LLM's tokenizer has no")
+
+
+def _stop(stitch: Any, plan: Plan, *_: Any) -> None:
+    raise BadRequest(" ".join(plan.methods))
+
+
+@pytest.mark.parametrize("policy", ["llm", "slm", "coin,p=0.1"])
+def test_a_comparison_of_what_is_compared_with_anyway(policy: str, tmp_path: Path) -> None:
+    line = rstitch("compare", "test", "--policy", policy, "--out", str(tmp_path / "run")).line
+    assert line.startswith(f"--policy {policy} is in the table anyway, for a rule to be compared")
 
 
 def test_a_sweep_over_one_knob(task: str, tmp_path: Path) -> None:

@@ -104,6 +104,50 @@ def test_a_run_is_open_once(path: Path) -> None:
     opened(path).__exit__(None, None, None)
 
 
+def test_a_run_that_is_being_begun_is_taken(tmp_path: Path) -> None:
+    """Two of them would settle their methods at once, and the later write over the other's."""
+    path = tmp_path / "run"
+    file = directory.claim(path)
+    with pytest.raises(BadRun, match="is being run by another process"):
+        directory.claim(path)
+    assert begin(path, ASKED) is None, "what it leaves when it is killed is no run yet"
+    os.close(file)
+    create(path, ASKED, {})
+    with opened(path, directory.claim(path)) as run:
+        run.add(line(0))
+
+
+def test_a_configuration_is_never_replaced(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (path / CONFIG).read_text()
+
+    def no_links(*_: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    for link in (os.link, no_links):
+        monkeypatch.setattr(os, "link", link)
+        with pytest.raises(BadRun, match="has become a run meanwhile; give the command again"):
+            create(path, {"max_tokens": 1}, {})
+        assert (path / CONFIG).read_text() == before
+        create(path.parent / f"{link.__name__}", ASKED, {})
+        assert begin(path.parent / f"{link.__name__}", ASKED) is not None
+        assert sorted(one.name for one in path.iterdir()) == [CONFIG]
+
+
+def test_a_place_that_cannot_be_written_is_noticed_early(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory.check(path)
+    directory.check(path.parent / "new" / "run")
+    assert not (path.parent / "new").exists(), "nothing is made"
+    (path.parent / "file").touch()
+    for bad in ("file", "file/run"):
+        with pytest.raises(BadRun, match="is a file"):
+            directory.check(path.parent / bad)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(BadRun, match="cannot be written: .* is not yours to write in"):
+        directory.check(path.parent / "new" / "run")
+
+
 def test_a_full_disk_leaves_whole_lines(path: Path) -> None:
     """The bound on a file's size stands for the disk: the system writes half a line, then fails."""
     with opened(path) as run:

@@ -182,6 +182,31 @@ def test_a_method_that_writes_elsewhere_counts_its_own_tokens(tmp_path: Path) ->
     assert (one["right"], one["extra"], one["handoffs"]) == (True, {"of": "me"}, 0)
 
 
+def test_a_rule_that_was_changed_in_its_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.py"
+    path.write_text(OTHER)
+    chosen = plan("llm", f"{path}:Parrot")
+    found = run(chosen, tmp_path / "run")
+    assert list(found.config["asked"]["files"]) == [str(path)]
+    path.write_text(OTHER.replace("polly", "molly"))
+    with pytest.raises(BadRun, match=f"begun with files.{path} = "):
+        run(chosen, tmp_path / "run")
+
+
+def test_nobody_else_settles_the_same_run(tmp_path: Path) -> None:
+    """The directory is taken before the pilot, which may take an hour."""
+    tried = []
+
+    def tell(what: str, done: int, total: int) -> None:
+        if what.startswith("settling") and not tried:
+            with pytest.raises(BadRun, match="is being run by another process") as found:
+                run(plan("slm"), tmp_path / "run")
+            tried.append(found)
+
+    run(plan("slm"), tmp_path / "run", tell)
+    assert tried
+
+
 # -- what cannot be answered ----------------------------------------------------------------------
 
 
@@ -236,6 +261,22 @@ def test_many_in_flight_write_the_same_and_the_rate_of_each_method(tmp_path: Pat
     batches = [r for r in many.records if r["type"] == "batch"]
     assert [(b["method"], b["answers"]) for b in batches] == [("llm", 6), ("slm", 6), (STITCHED, 6)]
     assert all(b["tokens"] == 72 and b["seconds"] > 0 for b in batches)
+
+
+def test_a_killed_run_keeps_the_rates_of_what_it_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line was written at a method's end alone, so a killed one had the rate of its last part
+    or none."""
+    monkeypatch.setattr(evaluate, "SEGMENT", 0.0)
+    with pytest.raises(Stop):
+        run(plan("llm", n=6, in_flight=2), tmp_path / "run", stopping(4))
+    found = list(read_records(tmp_path / "run"))
+    batches = [r for r in found if r["type"] == "batch"]
+    assert len(batches) >= 2 and sum(b["answers"] for b in batches) == len(batches)
+    assert all(b["tokens"] == 12 and b["seconds"] > 0 for b in batches)
+    again = run(plan("llm", n=6, in_flight=2), tmp_path / "run")
+    assert sum(r["answers"] for r in again.records if r["type"] == "batch") == 6
 
 
 # -- packing --------------------------------------------------------------------------------------

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -133,6 +136,58 @@ def test_a_worker_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(verify.sys, "executable", "/bin/false")
     with pytest.raises(BadRequest, match="math-verify does not start; `python -m rstitch.evals"):
         Verifier().equal("x", "y")
+
+
+def test_an_interrupted_question_leaves_no_reply_for_the_next(
+    verifier: Verifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while it waits: the worker's late "false" was the answer to what was asked then."""
+    assert not verifier.equal("x+1", "x+101")
+    ready = verify.select.select
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verify.select, "select", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        verifier.equal("x+1", "x+102")
+    monkeypatch.setattr(verify.select, "select", ready)
+    assert verifier._worker is None
+    assert verifier.equal("x+103", "103+x")
+
+
+@pytest.mark.parametrize("said", ["polly", "3", "[true]"])
+def test_a_worker_that_says_something_else_is_as_good_as_dead(
+    said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = f"print('true', flush=True); input(); print({said!r}, flush=True); input()"
+
+    def start(deadline: float) -> subprocess.Popen[bytes]:
+        pipe = subprocess.PIPE
+        return subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe)
+
+    monkeypatch.setattr(verify, "_start", start)
+    with Verifier() as found:
+        assert not found.equal("x+1", "1+x") and found.unanswered == 1
+        assert found._worker is None
+
+
+def test_what_a_parser_prints_is_no_reply() -> None:
+    """The worker answers on a copy of its stdout, which then is where stderr goes."""
+    code = (
+        "import sys, types\n"
+        "maths = types.ModuleType('math_verify')\n"
+        "maths.parse = lambda text, **_: [print('true'), text]\n"
+        "maths.verify = lambda *_, **__: False\n"
+        "sys.modules['math_verify'] = maths\n"
+        "from rstitch.evals.worker import main\n"
+        "main(5.0)"
+    )
+    asked = json.dumps(["x", "y"]) + "\n"
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=asked, capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout.split(), done.stderr.split()) == (["true", "false"], ["true"] * 2)
 
 
 def test_without_math_verify_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from rstitch.evals.methods.base import Method, Written
 from rstitch.evals.methods.cascade import mean_entropy
 from rstitch.evals.methods.controls import rates, share, turns_of
 from rstitch.evals.pilot import PairPilot, spread
-from rstitch.types import Sampling, Side
+from rstitch.types import Sampling, Side, sample_seed
 from tests.evals.doubles import QUESTIONS, question
 from tests.pair import TAU, stitch
 
@@ -105,6 +105,15 @@ def test_the_cascade_on_both_sides_of_its_bound() -> None:
     assert (stays.text, stays.extra) == (slm.text, {"escalated": False})
     assert (goes.text, goes.extra) == (llm.text, {"escalated": True})
     assert [a.usage.tokens for a in goes.answers] == [slm.usage.tokens, llm.usage.tokens]
+
+
+@pytest.mark.parametrize(("name", "params"), [("cascade", {"bound": -1.0}), ("opening", {})])
+def test_a_second_answer_has_noise_of_its_own(name: str, params: dict[str, Any]) -> None:
+    """With the first one's, the LLM drew at each position what the SLM had drawn there."""
+    hot = question(sampling=Sampling(0.7, seed=5))
+    found = drive.one(stitch(), make(name, **params), hot)[0]
+    seeds = [one.trace.sampling.seed for one in found.answers]
+    assert seeds == [5, sample_seed(5, 1)] and seeds[0] != seeds[1]
 
 
 # -- settling on a pilot --------------------------------------------------------------------------
@@ -265,6 +274,53 @@ def test_parameters(text: str, expected: tuple[str, dict[str, Any]]) -> None:
     assert parse(text) == expected
     with pytest.raises(BadRequest, match="'k' is no parameter; write it as name=value"):
         parse("vote,k")
+
+
+TYPED = """
+from dataclasses import dataclass
+from rstitch.evals.methods.base import Method, Written
+
+@dataclass(frozen=True)
+class Typed(Method):
+    eager: bool = True
+    k: int = 1
+    share: float | None = None
+    word: str = ""
+    at: tuple[int, ...] = ()
+    def write(self, stitch, question):
+        return Written(self.word, False, "stop")
+        yield
+"""
+
+
+def test_parameters_are_of_their_fields_kinds(tmp_path: Path) -> None:
+    """`adapt=false` was a text, and as such true; a list of a resumed run stayed one."""
+    assert make("speculative", **parse("speculative,adapt=false")[1]).spec()["adapt"] is False
+    assert make("speculative", **parse("speculative,adapt=True")[1]).spec()["adapt"] is True
+    (tmp_path / "typed.py").write_text(TYPED)
+    name = f"{tmp_path / 'typed.py'}:Typed"
+    one = make(name, **parse(f"{name},eager=false,k=2.0,share=1,word=7")[1])
+    expected = {"name": name, "eager": False, "k": 2, "share": 1, "word": "7", "at": ()}
+    assert one.spec() == expected
+    again = make(name, at=[1, 2], share=None)
+    assert again.spec()["at"] == (1, 2) and hash(again) == hash(make(name, at=(1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("speculative,adapt=maybe", "speculative: adapt is 'maybe'; it must be true or false"),
+        ("speculative,adapt=1", "speculative: adapt is 1; it must be true or false"),
+        ("speculative,k=many", "speculative: k is 'many'; it must be a whole number"),
+        ("vote,k=2.5", "vote: k is 2.5; it must be a whole number"),
+        ("coin,p=half", "coin: p is 'half'; it must be a number"),
+        ("entropy,tau=low", "entropy: tau is 'low'; it must be a number"),
+    ],
+)
+def test_a_parameter_of_another_kind_is_refused_by_name(text: str, message: str) -> None:
+    name, params = parse(text)
+    with pytest.raises(BadRequest, match=message):
+        make(name, **params)
 
 
 # -- driving --------------------------------------------------------------------------------------

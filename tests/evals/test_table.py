@@ -94,6 +94,78 @@ def test_rates_instead_of_latencies_many_in_flight() -> None:
     assert "tokens/s, 16 at once" in "\n".join(lines(found))
 
 
+def test_a_method_that_answers_one_at_a_time_has_no_rate() -> None:
+    """Its rate is that of one, and it would be on no frontier, or on it for no merit of its own."""
+    batches: list[Any] = [
+        {"type": "batch", "method": m, "answers": 2, "tokens": 20, "seconds": 1.0, "batches": b}
+        for m, b in (("llm", True), ("st", False))
+    ]
+    found = table(config(2, in_flight=16), [*RECORDS, *batches])
+    rate = {row.method: (row.rate, row.frontier, row.alone) for row in found.rows}
+    assert rate["llm"] == (20.0, True, False)
+    assert rate["st"] == (None, False, True)
+    assert rate["coin"] == (None, False, False), "not known yet"
+    assert any(line.startswith("st answered one at a time: no rate") for line in found.warnings)
+    assert not any("one at a time" in line for line in table(config(2), RECORDS).warnings)
+
+
+def test_failed_answers_are_in_no_seconds() -> None:
+    """They end at once, so that a method that fails often was the fastest."""
+    records = [
+        record("llm", 0, True, [4.0]), record("llm", 1, True, [6.0]),
+        record("st", 0, True, [7.0]), record("st", 1, False, [0.0], reason="failed",
+                                             tokens=0, llm_tokens=0, extra={"error": "long"}),
+        record("coin", 0, False, [0.0], reason="failed", tokens=0, llm_tokens=0,
+               extra={"error": "long"}),
+    ]  # fmt: skip
+    found = rows(records)
+    assert (found["llm"].seconds, found["st"].seconds, found["coin"].seconds) == (5.0, 7.0, 0.0)
+    assert {m: row.frontier for m, row in found.items()} == {
+        "llm": True,
+        "st": False,
+        "coin": False,
+    }
+    batches = [
+        {"type": "batch", "method": m, "answers": 2, "tokens": 20, "seconds": s}
+        for m, s in (("llm", 10), ("st", 14))
+    ]
+    even = [record(m, i, i == 0, [1.0]) for m in ("llm", "st") for i in range(2)]
+    even[-1] = {**even[-1], "reason": "failed", "tokens": 0, "extra": {"error": "long"}}
+    many = {row.method: row for row in table(config(2, in_flight=4), [*even, *batches]).rows}
+    assert (many["llm"].frontier, many["st"].frontier) == (True, False), "7 s an answer, not 3.5"
+
+
+def test_tokens_in_vain_and_the_bound_of_checks() -> None:
+    """30 written, 10 of them rejected drafts, 5 of the 20 others the LLM's; of 8 s in the last
+    repeats 2 s on trials: without them 8 / 6 as fast."""
+    records = [
+        record("st", i, True, [9.0, 4.0], tokens=15, lost_tokens=5, llm_tokens=2.5,
+               extra={"trial_seconds": 1.0})
+        for i in range(2)
+    ]  # fmt: skip
+    found = rows(records)["st"]
+    assert (found.tokens, found.llm_share) == (15, 0.25)
+    assert found.bound == pytest.approx(8 / 6)
+    assert "checks free" in "\n".join(lines(table(config(2), records)))
+    assert "1.33x" in "\n".join(lines(table(config(2), records)))
+    assert "checks free" not in "\n".join(lines(table(config(2), RECORDS)))
+
+
+def test_the_frontier_of_a_group_many_in_flight() -> None:
+    """By the rate of the run and the tokens of the group: without rates it went by seconds in which
+    others were answered too."""
+    records = [record(m, i, True, [1.0], group=f"level {i}") for m in ("llm", "st") for i in (0, 1)]
+    records[0]["seconds"] = [0.1]
+    rates = [
+        {"type": "batch", "method": m, "answers": 2, "tokens": 20, "seconds": s}
+        for m, s in (("llm", 4), ("st", 1))
+    ]
+    for one in groups(config(2, in_flight=4), [*records, *rates]).values():
+        assert [(row.method, row.rate, row.frontier) for row in one.rows] == [
+            ("llm", 5.0, False), ("st", 20.0, True),
+        ]  # fmt: skip
+
+
 def test_the_frontier() -> None:
     """Coin is slower and worse than stitched; the LLM is slower than stitched, and better."""
     seconds, right = {"llm": 5.0, "st": 1.0, "coin": 2.0}, {"llm": 3, "st": 2, "coin": 1}

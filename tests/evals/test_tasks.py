@@ -172,6 +172,8 @@ def test_a_letter_is_graded_as_a_letter(datasets: ModuleType) -> None:
     (problem,) = ARC().problems()
     right = [ARC().is_right(problem, text, Verifier(), False) for text in ("\\boxed{B}", "(A)", "")]
     assert right == [True, False, False]
+    for text in ("The answer is J, no, B", "The answer is (B), plan C", "\\boxed{C or B}"):
+        assert ARC().is_right(problem, text, Verifier(), False), f"C and J are no choices: {text}"
 
 
 def test_a_set_that_has_changed(datasets: ModuleType) -> None:

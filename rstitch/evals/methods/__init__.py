@@ -9,8 +9,9 @@ from rstitch.errors import BadRequest
 from rstitch.evals.methods.base import Method
 from rstitch.evals.methods.rivals import Rival
 from rstitch.evals.methods.ruled import Ruled
+from rstitch.evals.methods.typed import typed
 from rstitch.policy import REGISTRY as POLICIES
-from rstitch.policy import load
+from rstitch.policy import find_or_run, load
 from rstitch.policy.registry import is_known
 from rstitch.registry import Registry, is_file
 
@@ -44,13 +45,15 @@ def make(name: str, **params: Any) -> Method:
     if is_file(name):
         return _of_file(name, params)
     if name in BASELINES.known():
-        return Rival(BASELINES.build(BASELINES.find(name), name, _all_frozen(params)))
+        baseline = BASELINES.find(name)
+        return Rival(BASELINES.build(baseline, name, typed(name, baseline, params)))
     if name not in METHODS.known() and is_known(name):
-        return Ruled(load(name, **params))
+        return _ruled(name, params)
     if name not in METHODS.known():
         known = ", ".join([*METHODS.known(), *BASELINES.known(), *sorted(POLICIES)])
         raise BadRequest(f"unknown method {name!r}; known: {known}, or path.py:Class")
-    return METHODS.build(METHODS.find(name), name, _all_frozen(params))
+    method = METHODS.find(name)
+    return METHODS.build(method, name, typed(name, method, params))
 
 
 def _of_file(name: str, params: dict[str, Any]) -> Method:
@@ -60,17 +63,12 @@ def _of_file(name: str, params: dict[str, Any]) -> Method:
     except BadRequest as error:
         if "is no subclass of" not in str(error):
             raise
-        return Ruled(load(name, **params))
-    return METHODS.build(found, name, params)
+        return _ruled(name, params)
+    return METHODS.build(found, name, typed(name, found, params))
 
 
-def _all_frozen(params: dict[str, Any]) -> dict[str, Any]:
-    return {key: _frozen(value) for key, value in params.items()}
-
-
-def _frozen(value: Any) -> Any:
-    """Lists, which is what JSON makes of tuples, as tuples again."""
-    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+def _ruled(name: str, params: dict[str, Any]) -> Ruled:
+    return Ruled(load(name, **typed(name, find_or_run(name), params)))
 
 
 def parse(text: str) -> tuple[str, dict[str, Any]]:

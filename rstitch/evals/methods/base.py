@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from rstitch.policy import Policy
-from rstitch.types import Sampling
+from rstitch.types import Sampling, sample_seed
 
 if TYPE_CHECKING:
     from rstitch.api import Answer, Stitch
@@ -60,7 +60,13 @@ class Written:
     """Everything that the engine wrote for it, drafts and losing votes included."""
     extra: dict[str, Any] = field(default_factory=dict)
     """What the method itself has to say, for the record: plain values. Without `answers` its
-    `slm_tokens`, `llm_tokens` and `discards` are counted, and `trace` stands for theirs."""
+    `slm_tokens`, `llm_tokens`, `lost_tokens` (those on trial in vain) and `discards` are counted,
+    and `trace` stands for theirs."""
+    later: Callable[[], Written] | None = None
+    """Makes the whole of it, when the clock has stopped: what a record needs and an answer not."""
+
+    def whole(self) -> Written:
+        return self if self.later is None else self.later()
 
 
 Writing = Generator[Ask, "list[Answer]", Written]
@@ -89,10 +95,18 @@ class Method(ABC):
     name: ClassVar[str]
     control: ClassVar[bool] = False
     """It is held to the LLM share of the reference."""
+    batches: ClassVar[bool] = True
+    """It answers several questions at once; what asks for nothing answers one after the other, and
+    many in flight it has no rate to compare."""
 
     @abstractmethod
     def write(self, stitch: Stitch, question: Question) -> Writing:
         """Yield what is to be written, get it back, and return the reply in the end."""
+
+    def check(self, stitch: Stitch) -> None:
+        """Raise BadRequest or BadPair where this pair lacks what it needs, before anything is
+        asked."""
+        return
 
     def fit(self, pilot: Pilot) -> Self:
         """Itself with every parameter settled. No gold answer is seen."""
@@ -102,6 +116,13 @@ class Method(ABC):
         """Name and parameters, enough to make it again."""
         assert dataclasses.is_dataclass(self)
         return {"name": self.name, **dataclasses.asdict(self)}
+
+
+def again(sampling: Sampling) -> Sampling:
+    """For a second answer to the same question: noise that the first has not used."""
+    given = sampling.seeded()
+    assert given.seed is not None
+    return dataclasses.replace(given, seed=sample_seed(given.seed, 1))
 
 
 def plainly(question: Question, policy: Policy, text: str | None = None) -> Writing:

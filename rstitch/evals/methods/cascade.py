@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from rstitch.evals.methods.base import Ask, Method, Pilot, Question, Writing, as_written
+from rstitch.evals.methods.base import Ask, Method, Pilot, Question, Writing, again, as_written
 from rstitch.evals.methods.ruled import Ruled
 from rstitch.policy import make
 
@@ -39,7 +39,7 @@ class Cascade(Method):
         (first,) = yield ask
         if mean_entropy(first) <= (0.0 if self.bound is None else self.bound):
             return as_written(first, first, escalated=False)
-        (second,) = yield replace(ask, policy=make("llm"))
+        (second,) = yield replace(ask, policy=make("llm"), sampling=again(question.sampling))
         return as_written(second, first, second, escalated=True)
 
 

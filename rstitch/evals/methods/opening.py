@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from rstitch.evals.methods.base import Ask, Method, Question, Writing, Written
+from rstitch.evals.methods.base import Ask, Method, Question, Writing, Written, again
 from rstitch.policy import make
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Opening(Method):
         (rest,) = yield Ask(
             question.text,
             make("llm"),
-            question.sampling,
+            again(question.sampling),
             max(1, question.max_tokens - len(begun)),
             begun=begun,
         )

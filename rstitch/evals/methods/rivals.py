@@ -1,15 +1,16 @@
 """What stitching is compared with that asks for tokens on trial: `rstitch.baselines` as methods.
 
 They run beside the engine's scheduler, one answer at a time, so their latency is the same thing as
-that of the others, and with many in flight their rate is that of one.
+that of the others, but with many in flight their rate would still be that of one: none is given.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
+from weakref import WeakKeyDictionary
 
 import torch
 
@@ -36,8 +37,12 @@ class Rival(Method):
     """A baseline, under the baseline's own name."""
 
     name: ClassVar[str] = "baseline"
+    batches: ClassVar[bool] = False
 
     baseline: Baseline
+
+    def check(self, stitch: Stitch) -> None:
+        self.baseline.fitted(stitch).check(stitch.engine)
 
     def fit(self, pilot: Pilot) -> Self:
         return replace(self, baseline=self.baseline.fitted(pilot.stitch))
@@ -59,6 +64,8 @@ class Rival(Method):
 
 class _Outside(Method):
     """transformers' own generation on the same weights, loaded once more."""
+
+    batches: ClassVar[bool] = False
 
     def write(self, stitch: Stitch, question: Question) -> Writing:
         ids = stitch.prompts(question.text, policy=make("llm"))[Side.LLM]
@@ -106,13 +113,23 @@ class Assisted(_Outside):
         )
 
 
-@lru_cache(maxsize=1)
+_OUTSIDE: WeakKeyDictionary[Stitch, Outside] = WeakKeyDictionary()
+
+
 def outside(stitch: Stitch) -> Outside:
-    """Its models stay loaded between questions."""
-    return Outside(stitch)
+    """Its models stay loaded between questions, as long as the pair is there."""
+    if stitch not in _OUTSIDE:
+        _OUTSIDE[stitch] = Outside(stitch)
+    return _OUTSIDE[stitch]
 
 
 def reply(stitch: Stitch, question: Question, found: Answered) -> Written:
+    """At once what was answered; prompts, counts and passes when nobody is timed."""
+    later = partial(_recorded, stitch, question, found)
+    return Written(found.text, False, found.reason, later=later)
+
+
+def _recorded(stitch: Stitch, question: Question, found: Answered) -> Written:
     prompts = stitch.prompts(question.text, policy=make("llm"))
     inside = starts_thinking((stitch.models[side].tokenizer, ids) for side, ids in prompts.items())
     counts = {name: value for name in COUNTED if (value := getattr(found, name))}
@@ -120,7 +137,9 @@ def reply(stitch: Stitch, question: Question, found: Answered) -> Written:
     extra = {
         "slm_tokens": sides.count("slm"),
         "llm_tokens": sides.count("llm"),
+        "lost_tokens": found.drafted - found.accepted + found.trial_tokens,
         "discards": found.rejected,
+        **({"threads": found.method["threads"]} if "threads" in found.method else {}),
         **counts,
         "trace": _trace(found),
     }

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rstitch.evals.extract import LETTERS
 from rstitch.evals.grade import letter_of
 from rstitch.evals.task import Problem
 from rstitch.evals.tasks.hub import HubSet
 from rstitch.evals.verify import Verifier
 
-LETTERS = "ABCDEFGHIJ"
+CHOICE = re.compile(r"^([A-J])\. ", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,8 @@ class ARC(HubSet):
         return "\n".join([str(row["question"]), *lines]), LETTERS[right], ""
 
     def is_right(self, problem: Problem, text: str, verifier: Verifier, inside: bool) -> bool:
-        return letter_of(text, inside) == problem.answer
+        choices = "".join(CHOICE.findall(problem.text))
+        return letter_of(text, inside, choices) == problem.answer
 
 
 def whole(answer: Any) -> str:
