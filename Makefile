@@ -17,7 +17,7 @@ help:  ## This list
 
 install: $(INSTALLED)  ## Make .venv with everything in it
 
-# Without the parts that nothing here uses the build takes 8 minutes of one core.
+# Without the parts that nothing here uses the build takes 5 minutes of two cores.
 llamacpp: $(LLAMACPP)  ## Add llama.cpp to .venv (builds it), so that its tests run too
 
 demo: $(INSTALLED)  ## Watch the built-in pair answer held-out problems
