@@ -642,6 +642,6 @@ def test_who_waits_ends_the_burst_of_another_thread(
     assert entered.wait(10)
     stitch.generate(QUESTION, max_tokens=2, **options)
     assert len(long.trace.proposals) < 200 or not reader.is_alive()
-    stitch.close()
+    long.close()
     reader.join(10)
     assert not reader.is_alive()
