@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,11 @@ def test_many_in_flight_with_controls(task: str, tmp_path: Path) -> None:
             "--repeats 3 with --in-flight 4: an answer among others has no latency",
         ),
         (["test,sed=1"], "task 'test' has no parameter 'sed'; it takes seed"),
-        (["math500"], "HuggingFaceH4/MATH-500 cannot be had: no hub in reach"),
+        pytest.param(
+            ["math500"],
+            "HuggingFaceH4/MATH-500 cannot be had: no hub in reach",
+            marks=pytest.mark.skipif(find_spec("datasets") is None, reason="needs rstitch[eval]"),
+        ),
     ],
 )
 def test_what_is_wrong_is_one_line_before_anything_is_loaded(
