@@ -89,7 +89,7 @@ def carry_out(
     methods that may be left out, where the pair lacks what they need."""
     from rstitch.evals import directory, evaluate, tasks, verify
     from rstitch.evals.methods import parse
-    from rstitch.evals.pilot import spread
+    from rstitch.pairs.recipe.splits import spread
 
     name, params = parse(asked.task)
     task = tasks.make(name, **params)

@@ -21,9 +21,10 @@ from rstitch.evals.machine import digest
 from rstitch.evals.methods import Method, make
 from rstitch.evals.methods.base import Question, Written
 from rstitch.evals.packed import pack
-from rstitch.evals.pilot import SIZE, PairPilot, spread
+from rstitch.evals.pilot import SIZE, PairPilot
 from rstitch.evals.task import Problem, Task, fingerprint
 from rstitch.evals.verify import Verifier
+from rstitch.pairs.recipe.splits import spread
 from rstitch.registry import is_file
 from rstitch.types import Sampling
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from rstitch.errors import BadRequest
 from rstitch.evals import drive
 from rstitch.evals.methods.base import Method, Question, Written
+from rstitch.pairs.recipe.splits import spread
 
 if TYPE_CHECKING:
     from rstitch.api import Stitch
@@ -18,8 +18,6 @@ SIZE = 64
 """Problems for shares and rates: a share of 16 % is known within a point or two."""
 TIMED = 6
 """Of these, problems for latencies."""
-
-T = TypeVar("T")
 
 
 @dataclass
@@ -52,9 +50,3 @@ class PairPilot:
             drive.tried(self.stitch, method, few[0])  # warm
             self._seconds[key] = fmean(drive.tried(self.stitch, method, q)[1] for q in few)
         return self._seconds[key]
-
-
-def spread(chosen: Sequence[T], n: int) -> list[T]:
-    """n of them, evenly spaced: sets run through their levels or subjects in order."""
-    n = min(n, len(chosen))
-    return [chosen[i * len(chosen) // n] for i in range(n)]

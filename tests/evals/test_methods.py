@@ -15,7 +15,8 @@ from rstitch.evals.methods import CONTROLS, METHODS, make, parse, vote
 from rstitch.evals.methods.base import Method, Written
 from rstitch.evals.methods.cascade import mean_entropy
 from rstitch.evals.methods.controls import rates, share, turns_of
-from rstitch.evals.pilot import PairPilot, spread
+from rstitch.evals.pilot import PairPilot
+from rstitch.pairs.recipe.splits import spread
 from rstitch.types import Sampling, Side, sample_seed
 from tests.evals.doubles import QUESTIONS, question
 from tests.pair import TAU, stitch

@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from rstitch.pairs.recipe.kinds import OOD_KINDS, TRAINED
-from rstitch.pairs.recipe.splits import SPLITS, part_of, problem_id, problems
+from rstitch.pairs.recipe.splits import SPLITS, part_of, problem_id, problems, spread
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -61,3 +61,9 @@ def test_an_unknown_split_names_the_known_ones() -> None:
 
 def test_ids() -> None:
     assert problem_id("test", 17) == "test-00017"
+
+
+def test_spread_takes_each_once_however_many_are_asked_for() -> None:
+    """More than there are used to give the first ones twice and never the last."""
+    assert spread(range(3), 5) == [0, 1, 2]
+    assert spread(range(10), 5) == [0, 2, 4, 6, 8]

@@ -10,9 +10,12 @@ import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from rstitch.pairs.recipe.kinds import OOD_KINDS, TRAINED, draw_problem
 from rstitch.pairs.recipe.problem import Problem
+
+T = TypeVar("T")
 
 TRAIN_LEVELS = (1, 2, 3, 4, 5, 6)
 DEEP_LEVELS = (7, 8)
@@ -111,6 +114,7 @@ def _unseen(
     return None
 
 
-def spread(chosen: Sequence[Problem], n: int) -> list[Problem]:
-    """``n`` of them, evenly spaced: a split runs through all kinds level by level."""
-    return [chosen[i * len(chosen) // n] for i in range(min(n, len(chosen)))]
+def spread(chosen: Sequence[T], n: int) -> list[T]:
+    """``n`` of them, or all, evenly spaced: a split runs through all kinds level by level."""
+    n = min(n, len(chosen))
+    return [chosen[i * len(chosen) // n] for i in range(n)]
