@@ -417,11 +417,9 @@ def choose(pair: str, slm: str | None, llm: str | None) -> Preset:
 
 
 def _elsewhere(known: SidePreset, source: str | None) -> SidePreset:
-    return (
-        known
-        if source is None
-        else replace(known, id=source, path="", revision=None, gguf="", gguf_revision=None)
-    )
+    if source is None:
+        return known
+    return replace(known, id=source, path="", revision=None, gguf="", gguf_revision=None)
 
 
 def _defaults(known: Preset, llm: models.Files, tau: float | str | None) -> Defaults:

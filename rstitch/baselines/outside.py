@@ -16,7 +16,6 @@ import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from rstitch.api import Stitch
-from rstitch.baselines import origin
 from rstitch.baselines.base import Written
 from rstitch.errors import BadPair, BadRequest
 from rstitch.types import Sampling, Side
@@ -38,20 +37,20 @@ class Outside:
     def __init__(self, stitch: Stitch) -> None:
         self.stitch = weakref.proxy(stitch)
         """Weak: whoever keeps this beside its pair keeps no pair that is done with."""
-        self.origin = origin.of(stitch)
         self.eos = sorted(stitch.models[Side.LLM].eos_token_ids)
         self.models: dict[tuple[Side, str, bool], Any] = {}
 
     def _model(self, side: Side, setting: Setting) -> Any:
         key = (side, setting.attention, setting.compiled)
-        source = self.stitch.models[side].source
+        loaded = self.stitch.models[side]
+        source = loaded.source
         if source.endswith(".gguf"):
             raise BadRequest(f"{source} is for llama.cpp; transformers needs the original model")
         if key not in self.models:
             model: Any = AutoModelForCausalLM.from_pretrained(
                 source,
-                revision=self.origin.revision(side) or "main",
-                trust_remote_code=self.origin.trust_remote_code,
+                revision=loaded.revision or "main",
+                trust_remote_code=loaded.trust_remote_code,
                 attn_implementation=setting.attention,
                 dtype=getattr(torch, self.stitch.engine.config.dtype),
             )

@@ -163,11 +163,9 @@ def _able(
 
 def _about(stitch: Stitch, pair: str, slm: str | None, llm: str | None) -> dict[str, Any]:
     """What a run belongs to beside its plan."""
-    from rstitch.baselines import origin
     from rstitch.evals.machine import machine, model, weights
 
-    asked = origin.of(stitch)
-    models = {side: (one.source, asked.revision(side)) for side, one in stitch.models.items()}
+    models = {side: (one.source, one.revision) for side, one in stitch.models.items()}
     return {
         "pair": {"name": pair, "slm": slm, "llm": llm, "tau": stitch.tau, "suffixes": {
             side.label: text for side, text in stitch.suffixes.items()

@@ -170,12 +170,9 @@ def open_pair(
     **settings: Any,
 ) -> Stitch:
     """Load the models that a command was asked for; settings are those of `EngineConfig`."""
-    from rstitch.api import choose, load
-    from rstitch.baselines import origin
+    from rstitch.api import load
     from rstitch.costs import load_profile
 
     if settings.get("profile"):
         load_profile(settings["profile"])  # a wrong file is told before anything is loaded
-    stitch = load(pair, slm=slm, llm=llm, suffix=suffix, **settings)
-    origin.remember(stitch, choose(pair, slm, llm), bool(settings.get("trust_remote_code")))
-    return stitch
+    return load(pair, slm=slm, llm=llm, suffix=suffix, **settings)

@@ -55,6 +55,9 @@ class LoadedModel:
     runner: Any
     """A `rstitch.engine.runner.Runner`."""
     vocabulary: Vocabulary
+    revision: str | None = None
+    """Of `source` on the hub, as it was asked for."""
+    trust_remote_code: bool = False
 
     @property
     def eos_token_ids(self) -> frozenset[int]:
@@ -120,7 +123,14 @@ def load_weights(files: ModelFiles, config: EngineConfig) -> LoadedModel:
         model, tokens, config.max_rows, length, config.compile, threads_for(config)
     )
     probe(source, runner)
-    return LoadedModel(source, files.tokenizer, runner, files.vocabulary)
+    return LoadedModel(
+        source,
+        files.tokenizer,
+        runner,
+        files.vocabulary,
+        files.revision,
+        files.trust_remote_code,
+    )
 
 
 def context_length(settings: Any) -> int:

@@ -92,7 +92,7 @@ def load_weights(files: GGUFFiles, config: EngineConfig, side: Side) -> LoadedMo
     settings = settings_of(files.header, config, side)
     tokens, length = len(files.tokenizer), context_length(files)
     runner = LlamaRunner(model, tokens, config.max_rows, length, settings)
-    return LoadedModel(files.source, files.tokenizer, runner, files.vocabulary)
+    return LoadedModel(files.source, files.tokenizer, runner, files.vocabulary, files.revision)
 
 
 def context_length(files: GGUFFiles) -> int:

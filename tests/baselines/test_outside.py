@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,6 @@ from transformers import AutoModelForCausalLM
 
 import rstitch
 from rstitch import baselines
-from rstitch.baselines import origin
-from rstitch.baselines.origin import Origin
 from rstitch.baselines.outside import Outside, Setting
 from rstitch.errors import BadPair, BadRequest
 from rstitch.policy import make
@@ -67,8 +66,10 @@ def test_the_revision_and_the_trust_of_the_pair(monkeypatch: pytest.MonkeyPatch)
         return load(source, **options)
 
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", watched)
-    known = {pair.stitch(): Origin(("a", "b"), True)}
-    monkeypatch.setattr(origin, "_KNOWN", known)
+    models = pair.stitch().models
+    for side, revision in zip(Side, "ab", strict=True):
+        told = replace(models[side], revision=revision, trust_remote_code=True)
+        monkeypatch.setitem(models, side, told)
     Outside(pair.stitch()).assisted(prompt(), 3)
     assert sorted(asked) == [("a", True), ("b", True)]
 

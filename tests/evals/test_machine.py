@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from rstitch.baselines import origin
+from rstitch.config import EngineConfig
+from rstitch.engine.loader import load_weights, read_files
 from rstitch.evals import machine
-from rstitch.pairs import Preset, SidePreset
-from rstitch.types import Side
+from rstitch.llamacpp import loader as gguf
+from rstitch.pairs import SidePreset, models
 from tests.fake_hub import COMMIT
 from tests.pair import pair, stitch
 
@@ -42,13 +43,17 @@ def test_a_model_in_a_directory_is_known_by_its_files() -> None:
 
 
 def test_the_revision_of_what_was_loaded() -> None:
-    """A side on llama.cpp has the revision of its GGUF repository."""
-    sources = {side: one.source for side, one in stitch().models.items()}
-    slm = SidePreset(id=sources[Side.SLM], revision="a", gguf_revision="b")
-    llm = SidePreset(id="lab/llm", gguf=sources[Side.LLM], revision="a", gguf_revision="b")
-    assert origin.of(stitch()) == origin.Origin()
-    try:
-        origin.remember(stitch(), Preset("two", slm, llm), True)
-        assert origin.of(stitch()) == origin.Origin(("a", "b"), True)
-    finally:
-        origin.remember(stitch(), Preset("", SidePreset(), SidePreset()), False)
+    files = read_files(str(pair().slm), revision="a", trust_remote_code=True)
+    loaded = load_weights(files, EngineConfig(max_rows=1))
+    assert (loaded.revision, loaded.trust_remote_code) == ("a", True)
+    assert all(one.revision is None for one in stitch().models.values())
+
+
+def test_a_side_on_llama_cpp_has_the_revision_of_its_gguf_repository(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+    monkeypatch.setattr(gguf, "read_files", lambda source, **options: asked.append(options))
+    side = SidePreset(id="lab/llm", gguf="lab/gguf:a.gguf", revision="a", gguf_revision="b")
+    models.read(side, EngineConfig(engine="llamacpp"))
+    assert [options["revision"] for options in asked] == ["b"]
