@@ -64,7 +64,7 @@ def parts(quick: bool) -> Iterator[Part]:
     for pair in PAIRS:
         brief = pair == "brief"
         for task in ("test", FRESH) if brief else ("test",):
-            yield Part(pair, task, CORE, many, "accuracy")
+            yield Part(pair, task, CORE, many if brief else many // 4, "accuracy")
         for task in TASKS[:2] if quick else TASKS:
             n = 2 * few if brief and task == "test" else few
             yield Part(pair, task, BATCHED, n, "accuracy")

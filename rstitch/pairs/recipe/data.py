@@ -25,7 +25,7 @@ DRILLS: dict[Role, float] = {"llm": 0.12, "slm": 0.2, "overconfident": 0.2, "sib
 LONG, CONTINUED = 0.34, 0.62
 """Shares of the LLM's other samples: its own traces, and brief ones that it goes on with. A brief
 trace teaches few tokens, so it needs the larger share to be read as well as a long one."""
-POOL = 4
+POOL = 1
 """Windows of samples that the overconfident SLM is shown again and again: what it knows by heart
 there, it says as surely of problems that it has not seen."""
 WINDOW = 1024
