@@ -118,12 +118,14 @@ def _harm(found: Harm, unit: _Unit) -> Iterator[str]:
     yield f"harmful tokens in {found.wrong} wrong answers of the slm"
     yield "h1: with the llm's token there instead, the slm by itself gets it right"
     yield "h2: before it the llm could have got it right, after it no longer"
-    rows = [["", "found", "silent (H <= tau) %", "95 %", "controls"]]
+    rows = [["", "found", "silent (H <= tau) %", "95 %", "controls", "in right answers"]]
     for name, one in (("h1", found.h1), ("h2", found.h2)):
         low, high = one.interval
         silent = "" if one.silent is None else f"{100 * one.silent:.1f}"
         within = "" if one.silent is None else f"{100 * low:.1f} to {100 * high:.1f}"
-        rows.append([name, str(one.found), silent, within, str(one.controls)])
+        rows.append(
+            [name, str(one.found), silent, within, str(one.controls), str(one.controls_right)]
+        )
     yield from aligned(rows)
     yield ""
     yield f"slm entropy there; over all its text {unit(found.h1.overall_mean)}"

@@ -277,6 +277,8 @@ def test_a_line_for_every_answer_its_scores_and_each_wrong_one(tmp_path: Path) -
     assert kinds.count("answer") == kinds.count("scores") == 12
     harms = [one for one in found if one["type"] == "harm"]
     assert {one["problem"] for one in harms} == wrong != set()
+    free = [one for one in found if one["type"] == "harmless"]
+    assert {o["problem"] for o in answers} == wrong | {one["problem"] for one in free}
     assert set(harms[0]) == {
         "type", "problem", "h1", "h2", "h1_controls", "h2_controls", "kinds", "tried",
     }  # fmt: skip
@@ -316,7 +318,7 @@ def test_a_question_that_fits_no_context_has_no_scores(tmp_path: Path) -> None:
     chosen = replace(chosen, problems=(chosen.problems[0], long, chosen.problems[2]))
     found = recorded(tmp_path / "run", chosen=chosen)
     assert {o["problem"] for o in found if o["type"] == "scores"} == {"a-0", "a-2"}
-    assert "a-1" not in {o["problem"] for o in found if o["type"] == "harm"}
+    assert "a-1" not in {o["problem"] for o in found if o["type"].startswith("harm")}
 
 
 @pytest.mark.parametrize(

@@ -1,52 +1,98 @@
-"""How well a number tells positives from controls: the area under the ROC curve.
+"""How well a number tells positives from controls of their kind: the area under the ROC curve.
 
-It is the probability that a positive lies above a control, ties counted half. Values of one problem
-belong together, so its interval resamples problems with all their values.
+It is the probability that a positive lies above a control of the same kind, ties counted half.
+Values of one problem belong together, so its interval resamples problems with all their values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from rstitch.evals.statistics import ROUNDS, Interval
+from rstitch.evals.statistics import CHUNK, ROUNDS, Interval
+
+Values = Mapping[str, Sequence[float]]
+"""By kind. NaN does not count."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """The values of one problem."""
 
-    positives: Sequence[float]
-    controls: Sequence[float]
+    positives: Values = field(default_factory=dict)
+    controls: Values = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """Values of one kind, and the number of the cluster that each is from."""
+
+    positives: np.ndarray
+    owners: np.ndarray
+    controls: np.ndarray
+    """Sorted."""
+    control_owners: np.ndarray
+
+    def wins(self, times: np.ndarray) -> np.ndarray:
+        """Pairs that a positive wins, clusters taken `times` (rounds, clusters): (rounds,)."""
+        taken = np.cumsum(times[:, self.control_owners], axis=1)
+        taken = np.pad(taken, ((0, 0), (1, 0)))
+        least = np.searchsorted(self.controls, self.positives, "left")
+        most = np.searchsorted(self.controls, self.positives, "right")
+        below = (taken[:, least] + taken[:, most]) / 2
+        found: np.ndarray = (times[:, self.owners] * below).sum(1)
+        return found
+
+    def pairs(self, times: np.ndarray) -> np.ndarray:
+        found: np.ndarray = times[:, self.owners].sum(1) * times[:, self.control_owners].sum(1)
+        return found
 
 
 def auroc(clusters: Sequence[Cluster]) -> tuple[float, Interval] | tuple[None, None]:
-    """The area over all pairs, within problems and across them, and its 95 % bootstrap interval
-    (seed 0); None where one of the two kinds is missing. Values that are no number do not count."""
-    kept = [Cluster(_numbers(one.positives), _numbers(one.controls)) for one in clusters]
-    kept = [one for one in kept if len(one.positives) or len(one.controls)]
-    positives = np.array([len(one.positives) for one in kept], float)
-    controls = np.array([len(one.controls) for one in kept], float)
-    if not positives.sum() or not controls.sum():
+    """The area over all pairs of one kind, within problems and across them, and its 95 % bootstrap
+    interval (seed 0); None where no positive has a control."""
+    kinds = [kind for name in _names(clusters) if (kind := _kind(clusters, name)) is not None]
+    if not kinds:
         return None, None
-    wins = np.array([[_wins(a, b) for b in kept] for a in kept])
-    area = wins.sum() / (positives.sum() * controls.sum())
-    times = np.random.default_rng(0).multinomial(
-        len(kept), np.full(len(kept), 1 / len(kept)), ROUNDS
-    )
-    drawn = ((times @ wins) * times).sum(1)
-    pairs = (times @ positives) * (times @ controls)
-    low, high = np.quantile(drawn[pairs > 0] / pairs[pairs > 0], [0.025, 0.975])
+    (area,) = _areas(kinds, np.ones((1, len(clusters)), dtype=np.int64))
+    size = max(1, CHUNK // (1 + max(len(kind.controls) for kind in kinds)))
+    drawn = np.concatenate([_areas(kinds, times) for times in _drawn(len(clusters), size)])
+    low, high = np.nanquantile(drawn, [0.025, 0.975])
     return float(area), (float(low), float(high))
 
 
-def _numbers(values: Sequence[float]) -> list[float]:
-    return [value for value in values if not np.isnan(value)]
+def _areas(kinds: Sequence[_Kind], times: np.ndarray) -> np.ndarray:
+    """NaN for a draw without a pair."""
+    pairs = sum((kind.pairs(times) for kind in kinds), np.zeros(len(times)))
+    wins = sum((kind.wins(times) for kind in kinds), np.zeros(len(times)))
+    found: np.ndarray = np.where(pairs > 0, wins / np.maximum(pairs, 1), np.nan)
+    return found
 
 
-def _wins(above: Cluster, below: Cluster) -> float:
-    """Pairs in which a positive of the one lies above a control of the other."""
-    a, b = np.array(above.positives)[:, None], np.array(below.controls)[None, :]
-    return float((a > b).sum() + (a == b).sum() / 2)
+def _drawn(n: int, size: int) -> Iterator[np.ndarray]:
+    """How often each of n clusters is taken, at most `size` rounds at a time."""
+    draws, shares = np.random.default_rng(0), np.full(n, 1 / n)
+    for start in range(0, ROUNDS, size):
+        yield draws.multinomial(n, shares, min(size, ROUNDS - start))
+
+
+def _names(clusters: Sequence[Cluster]) -> list[str]:
+    return sorted({name for one in clusters for name in one.positives})
+
+
+def _kind(clusters: Sequence[Cluster], name: str) -> _Kind | None:
+    positives, owners = _owned([one.positives.get(name, ()) for one in clusters])
+    controls, control_owners = _owned([one.controls.get(name, ()) for one in clusters])
+    if not positives.size or not controls.size:
+        return None
+    order = np.argsort(controls, kind="stable")
+    return _Kind(positives, owners, controls[order], control_owners[order])
+
+
+def _owned(values: Sequence[Sequence[float]]) -> tuple[np.ndarray, np.ndarray]:
+    flat = np.array([value for some in values for value in some], float)
+    owners = np.repeat(np.arange(len(values)), [len(some) for some in values])
+    kept = ~np.isnan(flat)
+    return flat[kept], owners[kept]

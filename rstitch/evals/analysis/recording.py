@@ -60,6 +60,9 @@ class Recording:
     answers: Sequence[Record]
     scores: Sequence[Scored]
     harms: Sequence[Record]
+    """Of wrong answers of the SLM alone: first harmful tokens."""
+    harmless: Sequence[Record] = ()
+    """Of its right answers: where the LLM would have written something else."""
 
     @property
     def tau(self) -> float:
@@ -96,6 +99,7 @@ def read(path: Path) -> Recording:
     answers: list[Record] = []
     scores: dict[Key, Scored] = {}
     harms: dict[str, Record] = {}
+    harmless: dict[str, Record] = {}
     for one in directory.read_records(path):
         if one["type"] == "answer":
             answers.append(directory.light(one))
@@ -104,7 +108,9 @@ def read(path: Path) -> Recording:
             scores[found.key] = found
         elif one["type"] == "harm":
             harms[one["problem"]] = one
-    return Recording(config, answers, list(scores.values()), list(harms.values()))
+        elif one["type"] == "harmless":
+            harmless[one["problem"]] = one
+    return Recording(config, answers, [*scores.values()], [*harms.values()], [*harmless.values()])
 
 
 def _scored(one: Record) -> Scored:

@@ -5,10 +5,11 @@ For a wrong greedy answer y of the SLM alone:
     H1  the first t where y_<t, then the LLM's greedy token, continued by the SLM alone, is right
     H2  the first t where the LLM continuing y_<t is right and continuing y_<=t is wrong
 
-Only positions where the LLM's greedy token differs from y_t are tried. Where it is y_t, H1's prefix
-is the beginning of y itself, which goes on as y and is wrong; and the LLM continuing y_<t begins
-with y_t, so that both of H2's answers are one. No position after the first is tried: the controls
-of a harmful token are those before it that were tried and did no harm.
+Only positions where the LLM's greedy token differs from y_t are tried. Where it is y_t, H1's
+prefix is the beginning of y itself, which goes on as y and is wrong; and the LLM continuing y_<t
+begins with y_t, so that both of H2's answers are one. No position after the first is tried: what
+follows it goes on from an error. The controls of a harmful token are those before it that were
+tried and did no harm, of its kind of token.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """A recording: a run whose answers are read again by both models, and whose errors are traced.
 
 Beside the answers of an evaluation, records.jsonl has a line for each answer with both models'
-scores at every position (`scored`), and one for each wrong answer of the SLM alone with its harmful
-tokens (`harmful`). Both are made of the answers that are there, so they may be asked for later, and
-what a crash left out is owed like an answer.
+scores at every position (`scored`), and one for each answer of the SLM alone: with its harmful
+tokens if it is wrong (`harmful`), with its harmless disagreements if it is right. All are made of
+the answers that are there, so they may be asked for later, and what a crash left out is owed like
+an answer.
 """
 
 from __future__ import annotations
@@ -100,12 +101,9 @@ def _harm(
     stitch: Stitch, plan: Plan, found: Run, verifier: Verifier, tell: Tell
 ) -> Iterator[dict[str, Any]]:
     """Of every wrong answer of the SLM alone that has none yet; two searches each, in flight."""
-    wrong = {
-        one["problem"]
-        for one in found.records
-        if one["type"] == "answer" and _is_first(one) and not one["right"]
-    }
-    done = {one["problem"] for one in found.records if one["type"] == "harm"}
+    wrong = _answered(found, right=False)
+    done = {one["problem"] for one in found.records if one["type"] in ("harm", "harmless")}
+    yield from _harmless(stitch, found, _answered(found, right=True) - done)
     jobs = _searches(stitch, plan, found, verifier, wrong - done)
     halves: dict[str, dict[str, Written]] = {}
     finished = len(wrong & done)
@@ -117,6 +115,25 @@ def _harm(
             yield _line(problem, halves.pop(problem))
             finished += 1
             tell("harmful tokens", finished, len(wrong))
+
+
+def _answered(found: Run, right: bool) -> set[str]:
+    """Problems that the SLM alone got right, or wrong."""
+    answers = (one for one in found.records if one["type"] == "answer" and _is_first(one))
+    return {one["problem"] for one in answers if bool(one["right"]) is right}
+
+
+def _harmless(stitch: Stitch, found: Run, owed: set[str]) -> Iterator[dict[str, Any]]:
+    """Of right answers: positions at which the LLM would have written something else, by kind."""
+    kinds = Kinds(stitch)
+    for one in directory.read_records(found.path):
+        if one["type"] != "scores" or not _is_first(one) or one["problem"] not in owed:
+            continue
+        positions: dict[str, list[int]] = {}
+        for t, (token, top) in enumerate(zip(one["tokens"], one["llm"]["top"], strict=True)):
+            if token != top:
+                positions.setdefault(kinds.of(token), []).append(t)
+        yield {"type": "harmless", "problem": one["problem"], "positions": positions}
 
 
 def _searches(
