@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +97,7 @@ def test_scores_end_at_a_token_that_one_side_does_not_have() -> None:
         trace = two.generate(QUESTION, policy="slm", max_tokens=8).trace
         at = next(i for i, p in enumerate(trace.proposals) if i == 5 and p.keep)
         lost = next(iter(table.lost[Side.SLM]))
-        import dataclasses
-
-        trace.proposals[at] = dataclasses.replace(trace.proposals[at], token=lost)
+        trace.proposals[at] = replace(trace.proposals[at], token=lost)
         found = score(two, QUESTION, trace)
         assert len(found["tokens"]) == len(found["sides"]) == len(found["llm"]["top"]) == 5
 
@@ -311,8 +310,6 @@ def test_other_answers_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_question_that_fits_no_context_has_no_scores(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     chosen = plan("slm", "llm", n=3, in_flight=2)
     long = replace(chosen.problems[1], text="e" * 2000)
     chosen = replace(chosen, problems=(chosen.problems[0], long, chosen.problems[2]))

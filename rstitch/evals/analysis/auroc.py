@@ -1,7 +1,8 @@
 """How well a number tells positives from controls of their kind: the area under the ROC curve.
 
-It is the probability that a positive lies above a control of the same kind, ties counted half.
-Values of one problem belong together, so its interval resamples problems with all their values.
+It is the probability that a positive lies above a control of the same kind, ties counted half; each
+positive counts as much, however many controls its kind has. Values of one problem belong together,
+so its interval resamples problems with all their values.
 """
 
 from __future__ import annotations
@@ -37,22 +38,21 @@ class _Kind:
 
     def wins(self, times: np.ndarray) -> np.ndarray:
         """Pairs that a positive wins, clusters taken `times` (rounds, clusters): (rounds,)."""
-        taken = np.cumsum(times[:, self.control_owners], axis=1)
-        taken = np.pad(taken, ((0, 0), (1, 0)))
+        taken = np.pad(np.cumsum(times[:, self.control_owners], axis=1), ((0, 0), (1, 0)))
         least = np.searchsorted(self.controls, self.positives, "left")
         most = np.searchsorted(self.controls, self.positives, "right")
         below = (taken[:, least] + taken[:, most]) / 2
         found: np.ndarray = (times[:, self.owners] * below).sum(1)
         return found
 
-    def pairs(self, times: np.ndarray) -> np.ndarray:
-        found: np.ndarray = times[:, self.owners].sum(1) * times[:, self.control_owners].sum(1)
-        return found
+    def sizes(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How many positives and controls are taken: (rounds,) each."""
+        return times[:, self.owners].sum(1), times[:, self.control_owners].sum(1)
 
 
 def auroc(clusters: Sequence[Cluster]) -> tuple[float, Interval] | tuple[None, None]:
-    """The area over all pairs of one kind, within problems and across them, and its 95 % bootstrap
-    interval (seed 0); None where no positive has a control."""
+    """The area, over pairs within problems and across them, and its 95 % bootstrap interval (seed
+    0); None where no positive has a control."""
     kinds = [kind for name in _names(clusters) if (kind := _kind(clusters, name)) is not None]
     if not kinds:
         return None, None
@@ -64,10 +64,13 @@ def auroc(clusters: Sequence[Cluster]) -> tuple[float, Interval] | tuple[None, N
 
 
 def _areas(kinds: Sequence[_Kind], times: np.ndarray) -> np.ndarray:
-    """NaN for a draw without a pair."""
-    pairs = sum((kind.pairs(times) for kind in kinds), np.zeros(len(times)))
-    wins = sum((kind.wins(times) for kind in kinds), np.zeros(len(times)))
-    found: np.ndarray = np.where(pairs > 0, wins / np.maximum(pairs, 1), np.nan)
+    """NaN for a draw in which no positive has a control."""
+    above, counted = np.zeros(len(times)), np.zeros(len(times))
+    for kind in kinds:
+        positives, controls = kind.sizes(times)
+        above += kind.wins(times) / np.maximum(controls, 1)
+        counted += np.where(controls > 0, positives, 0)
+    found: np.ndarray = np.where(counted > 0, above / np.maximum(counted, 1), np.nan)
     return found
 
 
