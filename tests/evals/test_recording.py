@@ -13,7 +13,7 @@ import pytest
 from rstitch.api import Stitch, load
 from rstitch.errors import BadRequest, BadRun
 from rstitch.evals import drive
-from rstitch.evals.directory import RECORDS, read_records
+from rstitch.evals.directory import RECORDS, Run, read_records
 from rstitch.evals.evaluate import Plan
 from rstitch.evals.methods import make
 from rstitch.evals.recording import record as recording
@@ -263,7 +263,7 @@ def recorded(
         )
     return sorted(
         ({k: v for k, v in one.items() if k not in ("seconds", "traces")}
-         for one in read_records(out) if one["type"] != "batch"),
+         for one in read_records(out) if one["type"] not in ("batch", "trial")),
         key=lambda one: (one["type"], one["problem"], one.get("method", "")),
     )  # fmt: skip
 
@@ -295,6 +295,40 @@ def test_a_recording_that_was_stopped_goes_on(tmp_path: Path, after: int) -> Non
     done = (tmp_path / "run" / RECORDS).read_bytes()
     recorded(tmp_path / "run")
     assert (tmp_path / "run" / RECORDS).read_bytes() == done, "nothing is owed, nothing is written"
+
+
+def test_no_prefix_is_continued_twice(tmp_path: Path) -> None:
+    """Killed in the middle of a search: what had been tried has lines of its own."""
+    whole = recorded(tmp_path / "run")
+    path = tmp_path / "run" / RECORDS
+    lines = path.read_text().splitlines(keepends=True)
+    trials = [line for line in lines if '"type":"trial"' in line]
+    harms = [one for one in whole if one["type"] == "harm"]
+    assert len(trials) == sum(one["tried"] for one in harms) > 4
+    others = [line for line in lines if '"type":"trial"' not in line and '"harm"' not in line]
+    path.write_text("".join([*others, *trials[:-2]]))
+    assert recorded(tmp_path / "run") == whole
+    again = [line for line in path.read_text().splitlines(keepends=True) if '"trial"' in line]
+    assert sorted(again) == sorted(trials)
+
+
+def test_a_full_disk_in_a_search_ends_the_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no question without an answer, which would be written down as such."""
+    add = Run.add
+
+    def full(run: Run, one: dict[str, Any]) -> None:
+        if one["type"] == "trial":
+            raise BadRun("no room")
+        add(run, one)
+
+    monkeypatch.setattr(Run, "add", full)
+    with pytest.raises(BadRun, match="no room"):
+        recorded(tmp_path / "run")
+    assert "harm" not in {one["type"] for one in read_records(tmp_path / "run")}
+    monkeypatch.undo()
+    assert recorded(tmp_path / "run") == recorded(tmp_path / "whole")
 
 
 def test_scores_and_harm_may_be_asked_for_later(tmp_path: Path) -> None:

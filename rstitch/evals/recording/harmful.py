@@ -15,7 +15,7 @@ tried and did no harm, of its kind of token.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -63,6 +63,10 @@ class Search(Method):
     side: ClassVar[Side]
     """Who writes on."""
     wrong: Wrong
+    known: Mapping[int, bool] = field(default_factory=dict)
+    """Of prefixes that were continued before, by position: whether the answer was right."""
+    keep: Callable[[int, bool], None] = lambda at, right: None
+    """Told of every other one: a long search can be taken up again."""
 
     @abstractmethod
     def trials(self, stitch: Stitch, question: Question) -> Generator[Ask, list[Answer], Found]:
@@ -76,8 +80,13 @@ class Search(Method):
         told = {"at": at, "controls": controls, "kind": kind, "tried": found.tried}
         return Written("", False, "stop", extra=told)
 
-    def continued(self, stitch: Stitch, question: Question, prefix: Sequence[int]) -> Trial:
-        """Whether an answer that begins so, and is written on by `side` alone, is right."""
+    def continued(
+        self, stitch: Stitch, question: Question, at: int, prefix: Sequence[int]
+    ) -> Trial:
+        """Whether an answer that begins so, and is written on by `side` alone, is right. `at`:
+        a position that no other prefix of the search has."""
+        if at in self.known:
+            return self.known[at]
         rule, begun = make(self.side.label), self._own(stitch, prefix)
         left = question.max_tokens - len(prefix)
         if left > 0 and not self._ended(stitch, prefix, begun):
@@ -86,7 +95,9 @@ class Search(Method):
         given = stitch.prompts(question.text, policy=rule)
         words = ((stitch.models[side].tokenizer, ids) for side, ids in given.items())
         inside = prompts.starts_thinking(words)
-        return self.wrong.is_right(text_of(stitch, self.side, begun), inside)
+        right = self.wrong.is_right(text_of(stitch, self.side, begun), inside)
+        self.keep(at, right)
+        return right
 
     def _own(self, stitch: Stitch, prefix: Sequence[int]) -> list[int]:
         read = [partner(stitch, self.side, token, Side.LLM) for token in prefix]
@@ -121,7 +132,7 @@ class Turning(Search):
                 continue  # the SLM could not read on
             prefix = (*wrong.tokens[:t], wrong.tops[t])
             found.tried += 1
-            if (yield from self.continued(stitch, question, prefix)):
+            if (yield from self.continued(stitch, question, t, prefix)):
                 found.at = t
                 break
             found.harmless.append(t)
@@ -139,11 +150,11 @@ class Losing(Search):
         places = wrong.disagreeing
         if not places:
             return found
-        found.tried = 1
-        before = yield from self.continued(stitch, question, wrong.tokens[: places[0]])
+        found.tried, start = 1, places[0]
+        before = yield from self.continued(stitch, question, start, wrong.tokens[:start])
         for t in places:
             found.tried += 1
-            after = yield from self.continued(stitch, question, wrong.tokens[: t + 1])
+            after = yield from self.continued(stitch, question, t + 1, wrong.tokens[: t + 1])
             if before and not after:
                 found.at = t
                 break

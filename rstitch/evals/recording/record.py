@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rstitch.errors import BadRequest
+from rstitch.errors import BadRequest, BadRun
 from rstitch.evals import directory, drive, evaluate
 from rstitch.evals.directory import Run
 from rstitch.evals.evaluate import Plan, Tell
@@ -104,11 +105,13 @@ def _harm(
     wrong = _answered(found, right=False)
     done = {one["problem"] for one in found.records if one["type"] in ("harm", "harmless")}
     yield from _harmless(stitch, found, _answered(found, right=True) - done)
-    jobs = _searches(stitch, plan, found, verifier, wrong - done)
+    trials = _Trials(found)
+    jobs = _searches(stitch, plan, trials, verifier, wrong - done)
     halves: dict[str, dict[str, Written]] = {}
     finished = len(wrong & done)
     tell("harmful tokens", finished, len(wrong))
     for (problem, sense), written, _ in drive.many(stitch, jobs, plan.in_flight):
+        trials.check()
         both = halves.setdefault(problem, {})
         both[sense] = written
         if len(both) == len(SEARCHES):
@@ -137,11 +140,11 @@ def _harmless(stitch: Stitch, found: Run, owed: set[str]) -> Iterator[dict[str, 
 
 
 def _searches(
-    stitch: Stitch, plan: Plan, found: Run, verifier: Verifier, owed: set[str]
+    stitch: Stitch, plan: Plan, trials: _Trials, verifier: Verifier, owed: set[str]
 ) -> Iterator[tuple[tuple[str, str], Method, Question]]:
     indices = {one.id: index for index, one in enumerate(plan.problems)}
     kinds = Kinds(stitch)
-    for one in directory.read_records(found.path):
+    for one in directory.read_records(trials.found.path):
         if one["type"] != "scores" or not _is_first(one) or one["problem"] not in owed:
             continue
         index = indices[one["problem"]]
@@ -153,7 +156,36 @@ def _searches(
             _Judge(plan, plan.problems[index], verifier),
         )
         for search in SEARCHES:
-            yield (one["problem"], search.name), search(wrong), plan.question(index, 0)
+            key = one["problem"], search.name
+            known, keep = trials.known.get(key, {}), partial(trials.keep, key)
+            yield key, search(wrong, known, keep), plan.question(index, 0)
+
+
+class _Trials:
+    """Every continuation of a prefix has a line, so that hours of them survive a crash."""
+
+    def __init__(self, found: Run) -> None:
+        self.found = found
+        self.known: dict[tuple[str, str], dict[int, bool]] = {}
+        """By problem and sense: by position whether the answer was right."""
+        self._trouble: BadRun | None = None
+        for one in found.records:
+            if one["type"] == "trial":
+                key = one["problem"], one["sense"]
+                self.known.setdefault(key, {})[one["at"]] = one["right"]
+
+    def keep(self, key: tuple[str, str], at: int, right: bool) -> None:
+        problem, sense = key
+        line = {"type": "trial", "problem": problem, "sense": sense, "at": at, "right": right}
+        try:
+            self.found.add(line)
+        except BadRun as error:  # within a search it would pass for a question that has no answer
+            self._trouble = error
+            raise
+
+    def check(self) -> None:
+        if self._trouble is not None:
+            raise self._trouble
 
 
 def _is_first(one: Mapping[str, Any]) -> bool:
