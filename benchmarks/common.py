@@ -73,7 +73,9 @@ def weights(pair: Path | None = None) -> dict[str, Any]:
     """Which weights were measured: the version of a pair that has shipped, and their hashes."""
     folder = pair or BUILTIN
     card = folder / "pair.json"
-    files = sorted(folder.glob("*/*.safetensors"))
+    files = [
+        file for side in ("llm", "slm") for file in sorted((folder / side).glob("*.safetensors"))
+    ]
     return {
         "version": json.loads(card.read_text())["version"] if card.is_file() else None,
         "sha256": {

@@ -14,23 +14,22 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from rstitch.pairs.recipe import data, evaluate, train
+from rstitch.pairs.recipe import data, distil, evaluate, train
 from rstitch.pairs.recipe.__main__ import main
-from rstitch.pairs.recipe.models import SHAPES, Role, as_llama, build
+from rstitch.pairs.recipe.models import ROLES, SHAPES, Role, as_llama, build
 from rstitch.pairs.recipe.problem import Op, apply
 from rstitch.pairs.recipe.splits import problems
 from rstitch.pairs.recipe.tokenizer import corpus, train_tokenizer
 from rstitch.pairs.recipe.traces import Span, asked_early, continued, drill, long
 
 TOKENIZER = train_tokenizer(corpus(1500))
-ROLES: tuple[Role, ...] = ("llm", "slm")
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Training in seconds: short windows, small batches, one layer."""
     monkeypatch.setattr(data, "WINDOW", 8)
-    monkeypatch.setattr(train, "BATCH_TOKENS", {"llm": 512, "slm": 512})
+    monkeypatch.setattr(train, "BATCH_TOKENS", 512)
     for role in ROLES:
         monkeypatch.setitem(SHAPES[role], "num_hidden_layers", 1)
         monkeypatch.setitem(SHAPES[role], "hidden_size", 64)
@@ -227,7 +226,7 @@ def test_the_result_loads_and_answers(
 def test_the_loss_falls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[float] = []
     monkeypatch.setattr(train.Report, "add", lambda self, loss, progress: seen.append(loss))
-    monkeypatch.setattr(train, "BATCH_TOKENS", {"slm": 1024})
+    monkeypatch.setattr(train, "BATCH_TOKENS", 1024)
     monkeypatch.setattr(train, "WARMUP_STEPS", 5)
     assert train.train(train.Plan("slm", tmp_path, tokens=12_000), TOKENIZER)
     assert seen[-1] < seen[0] - 1
@@ -240,3 +239,40 @@ def test_bfloat16_products_change_the_loss_little_and_no_weight() -> None:
     assert rough != exact
     assert rough == pytest.approx(exact, rel=0.01)
     assert all(weight.dtype == torch.float32 for weight in model.parameters())
+
+
+def test_the_overconfident_one_sees_the_same_samples_again() -> None:
+    def seen(role: Role, number: int) -> list[list[int]]:
+        return [batch.ids.tolist() for batch in data.window(role, TOKENIZER, 0, number, 1024)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "WINDOW", 8)
+        first, again = (
+            sorted(map(str, seen("overconfident", number))) for number in (1, 1 + data.POOL)
+        )
+        assert first == again
+        assert sorted(map(str, seen("slm", 1))) != sorted(map(str, seen("slm", 1 + data.POOL)))
+
+
+def test_a_student_learns_what_the_teacher_thinks_likely(tmp_path: Path) -> None:
+    """Not the tokens that are there: after a few steps its distribution is nearer the teacher's."""
+    folder = tmp_path / "teacher"
+    as_llama(build("slm", TOKENIZER, 1)).save_pretrained(folder)
+    teacher, student = distil.teacher(folder), build("sibling", TOKENIZER, 0)
+    batch = data.window("sibling", TOKENIZER, 0, 0, 1024)[0]
+    ids = len(TOKENIZER)
+
+    def wanted() -> torch.Tensor:
+        return distil.chosen_logits(teacher, batch)[:, :ids].softmax(-1)
+
+    before, floor = distil.loss_of(student, teacher, batch, ids), wanted()
+    entropy = -(floor * floor.log()).sum(-1).mean()
+    optimizer = torch.optim.Adam(student.parameters(), 1e-3)
+    for _ in range(30):
+        optimizer.zero_grad()
+        torch.autograd.backward(distil.loss_of(student, teacher, batch, ids))
+        optimizer.step()
+    after = distil.loss_of(student, teacher, batch, ids)
+    assert entropy - 1e-4 <= after < before
+    assert after - entropy < (before - entropy) / 2
+    assert torch.equal(wanted(), floor)  # the teacher itself has learnt nothing

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rstitch.pairs.recipe.ship import ship
+from rstitch.pairs.recipe.ship import add, ship
 
 
 def trained(folder: Path) -> Path:
@@ -37,3 +37,18 @@ def test_a_missing_side_changes_nothing(tmp_path: Path) -> None:
         ship(out, 0.5, 2, tmp_path / "to")
     assert json.loads((tmp_path / "to" / "pair.json").read_text())["version"] == 1
     assert (tmp_path / "to" / "llm" / "model.safetensors").is_file()
+
+
+def test_one_more_slm_leaves_the_pair_as_it_is(tmp_path: Path) -> None:
+    out, to = trained(tmp_path / "out"), tmp_path / "to"
+    before = json.loads(ship(out, 0.03, 2, to).read_text())
+    with pytest.raises(FileNotFoundError, match="sibling has no exported model"):
+        add(out, "sibling", to)
+    assert json.loads((to / "pair.json").read_text()) == before
+    for weights in (b"first", b"second"):
+        (out / "sibling").mkdir(exist_ok=True)
+        (out / "sibling" / "model.safetensors").write_bytes(weights)
+        card = json.loads(add(out, "sibling", to).read_text())
+        digest = card["sha256"].pop("sibling/model.safetensors")
+        assert digest == hashlib.sha256(weights).hexdigest()
+        assert card == before

@@ -1,7 +1,8 @@
-"""``python -m rstitch.pairs.recipe``: trains the tokenizer and both built-in models.
+"""``python -m rstitch.pairs.recipe``: trains the tokenizer and the built-in models.
 
-tokenizer --out DIR, then llm --out DIR and slm --out DIR (or all --out DIR);
-eval --model DIR tests one, ship --out DIR puts a pair into the package.
+tokenizer --out DIR, then llm, slm, overconfident and sibling --out DIR (or all --out DIR);
+eval --model DIR tests one, ship --out DIR puts a pair into the package, add ROLE --out DIR one more
+SLM.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from rstitch.pairs.recipe.evaluate import evaluate
-from rstitch.pairs.recipe.models import Role
-from rstitch.pairs.recipe.ship import ship
+from rstitch.pairs.recipe.models import ROLES, Role
+from rstitch.pairs.recipe.ship import add, ship
 from rstitch.pairs.recipe.tokenizer import corpus, train_tokenizer
 from rstitch.pairs.recipe.train import Plan, train
 
@@ -27,7 +28,7 @@ INTERRUPTED = 130
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m rstitch.pairs.recipe", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
-    for name in ("tokenizer", "llm", "slm", "all"):
+    for name in ("tokenizer", *ROLES, "all"):
         command = commands.add_parser(name)
         command.add_argument("--out", type=Path, required=True)
         command.add_argument("--seed", type=int, default=0)
@@ -42,6 +43,9 @@ def parser() -> argparse.ArgumentParser:
         )
         command.add_argument(
             "--peak", type=float, default=1.0, help="scale of the learning rate at its highest"
+        )
+        command.add_argument(
+            "--teacher", type=Path, metavar="DIR", help="learn this model's distributions"
         )
         command.add_argument("--bf16", action="store_true", help="for CPUs with bfloat16 products")
         command.add_argument("--compile", action="store_true", help="faster after a slow start")
@@ -58,6 +62,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, required=True, help="where both sides were trained")
     command.add_argument("--tau", type=float, required=True)
     command.add_argument("--version", type=int, required=True)
+    command = commands.add_parser("add")
+    command.add_argument("role", choices=ROLES[2:], help="one more SLM for the pair that is there")
+    command.add_argument("--out", type=Path, required=True, help="where it was trained")
     return top
 
 
@@ -82,6 +89,7 @@ def plan(args: argparse.Namespace, role: Role) -> Plan:
         bf16=args.bf16,
         start=args.start,
         peak=args.peak,
+        teacher=args.out / "llm" if args.command == "all" and role == "sibling" else args.teacher,
         compiled=args.compile,
     )
 
@@ -90,6 +98,9 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if args.command == "ship":
         print(ship(args.out, args.tau, args.version))
+        return 0
+    if args.command == "add":
+        print(add(args.out, args.role))
         return 0
     torch.set_num_threads(args.threads)
     if args.command == "eval":
@@ -100,7 +111,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.command == "tokenizer":
         print(f"{len(tokenizer)} ids in {args.out / 'tokenizer'}")
         return 0
-    roles: tuple[Role, ...] = ("llm", "slm") if args.command == "all" else (args.command,)
+    roles: tuple[Role, ...] = ROLES if args.command == "all" else (args.command,)
     for role in roles:
         if not train(plan(args, role), tokenizer):
             return INTERRUPTED

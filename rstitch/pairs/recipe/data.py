@@ -20,11 +20,14 @@ from rstitch.pairs.recipe.splits import TRAIN_LEVELS, draw_in
 from rstitch.pairs.recipe.tokenizer import STOP, prompt_text
 from rstitch.pairs.recipe.traces import Span, asked_early, brief, continued, drill, long
 
-DRILLS: dict[Role, float] = {"llm": 0.12, "slm": 0.2}
+DRILLS: dict[Role, float] = {"llm": 0.12, "slm": 0.2, "overconfident": 0.2, "sibling": 0.2}
 """Share of samples that are bare arithmetic."""
 LONG, CONTINUED = 0.34, 0.62
 """Shares of the LLM's other samples: its own traces, and brief ones that it goes on with. A brief
 trace teaches few tokens, so it needs the larger share to be read as well as a long one."""
+POOL = 4
+"""Windows of samples that the overconfident SLM is shown again and again: what it knows by heart
+there, it says as surely of problems that it has not seen."""
 WINDOW = 1024
 """Samples that are sorted by length together: more pad less, fewer mix better."""
 
@@ -47,9 +50,12 @@ class Batch:
 
 
 def trace(role: Role, problem: Problem, rng: random.Random) -> list[Span]:
-    """The SLM learns brief traces; the LLM long ones, taking over, and answering when stopped."""
-    if role == "slm":
+    """SLMs learn brief traces, the sibling the LLM's; the LLM long ones, taking over, and answering
+    when stopped."""
+    if role in ("slm", "overconfident"):
         return [Span(brief(problem, rng))]
+    if role == "sibling":
+        return long(problem, rng)
     draw = rng.random()
     if draw < LONG:
         return long(problem, rng)
@@ -98,7 +104,7 @@ def window(
     role: Role, tokenizer: PreTrainedTokenizerFast, seed: int, number: int, batch_tokens: int
 ) -> list[Batch]:
     """The batches of one window: samples sorted by length, cut by size, and shuffled."""
-    first = number * WINDOW
+    first = (number % POOL if role == "overconfident" else number) * WINDOW
     texts = [spans(role, seed, index) for index in range(first, first + WINDOW)]
     samples = sorted(encode(tokenizer, texts), key=lambda sample: len(sample.ids))
     groups: list[list[Sample]] = [[]]

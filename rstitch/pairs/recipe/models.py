@@ -1,15 +1,15 @@
-"""The shapes of the two built-in models.
+"""The shapes of the built-in models: the LLM, the SLM, and two more SLMs for comparison.
 
-Both are trained as Qwen2 models and published as the Llama models that compute the same: for
+All are trained as Qwen2 models and published as the Llama models that compute the same: for
 anything called qwen2, transformers' AutoTokenizer puts Qwen's own splitting rules in place of the
-tokenizer's, whatever the files say. Their embeddings have different numbers of rows although they
-share a tokenizer, as in real pairs (Qwen2.5 pads by model size), so that nothing relies on equal
-rows.
+tokenizer's, whatever the files say. LLM and SLMs have different numbers of embedding rows although
+they share a tokenizer, as in real pairs (Qwen2.5 pads by model size), so that nothing relies on
+equal rows.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from transformers import (
@@ -20,8 +20,15 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-Role = Literal["llm", "slm"]
-
+Role = Literal["llm", "slm", "overconfident", "sibling"]
+ROLES: tuple[Role, ...] = get_args(Role)
+SMALL: dict[str, Any] = {
+    "hidden_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "intermediate_size": 384,
+}
 SHAPES: dict[Role, dict[str, Any]] = {
     "llm": {
         "hidden_size": 192,
@@ -30,15 +37,11 @@ SHAPES: dict[Role, dict[str, Any]] = {
         "num_key_value_heads": 1,
         "intermediate_size": 512,
     },
-    "slm": {
-        "hidden_size": 128,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "intermediate_size": 384,
-    },
+    "slm": SMALL,
+    "overconfident": SMALL,
+    "sibling": SMALL,
 }
-SPARE_ROWS: dict[Role, int] = {"llm": 64, "slm": 0}
+SPARE_ROWS: dict[Role, int] = {"llm": 64, "slm": 0, "overconfident": 0, "sibling": 0}
 
 
 def rows(role: Role, real: int) -> int:

@@ -6,7 +6,9 @@ import math
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -14,7 +16,7 @@ import torch
 from torch.nn import functional
 from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
-from rstitch.pairs.recipe import checkpoint
+from rstitch.pairs.recipe import checkpoint, distil
 from rstitch.pairs.recipe.checkpoint import Progress
 from rstitch.pairs.recipe.data import Batch, batches
 from rstitch.pairs.recipe.models import Role, build
@@ -25,10 +27,16 @@ SAVE_SECONDS = 120.0
 REPORT_SECONDS = 10.0
 LONGEST_STEP = 20.0
 """Seconds beyond this are a pause (a stopped process, a sleeping machine), not training."""
-BATCH_TOKENS: dict[Role, int] = {"llm": 3072, "slm": 3072}
+BATCH_TOKENS = 3072
 """Small, because steps are what a short run lacks: after 350k tokens the LLM's held-out loss was
 1.20 in batches of 4096, 1.61 in 6144. Below 3072 the optimizer costs too much of each step."""
-DEFAULT_TOKENS: dict[Role, int] = {"llm": 29_000_000, "slm": 6_000_000}
+DEFAULT_TOKENS: dict[Role, int] = {
+    "llm": 29_000_000,
+    "slm": 6_000_000,
+    "overconfident": 6_000_000,
+    "sibling": 6_000_000,
+}
+Loss = Callable[[Qwen2ForCausalLM, Batch], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,8 @@ class Plan:
     """An exported model to go on from, instead of fresh weights."""
     peak: float = 1.0
     """Scale of the learning rate at its highest; a model that is trained on wants less."""
+    teacher: Path | None = None
+    """An exported model whose distributions are learnt instead of the tokens."""
     compiled: bool = False
     """Compile the layers first: a minute, and a C++ compiler, for about 1.6x the speed after."""
 
@@ -61,12 +71,9 @@ class Plan:
 
 
 def loss_of(model: Qwen2ForCausalLM, batch: Batch, *, bf16: bool = False) -> torch.Tensor:
-    """Mean cross entropy; the logits are computed only where something is learnt."""
+    """Mean cross entropy with the tokens that are there."""
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        hidden = model.model(input_ids=batch.ids, use_cache=False).last_hidden_state
-        chosen = hidden.flatten(0, 1).index_select(0, batch.where)
-        logits = functional.linear(chosen, model.lm_head.weight)
-        return functional.cross_entropy(logits, batch.targets)
+        return functional.cross_entropy(distil.chosen_logits(model, batch), batch.targets)
 
 
 def rate(progress: Progress) -> float:
@@ -122,7 +129,7 @@ def train(plan: Plan, tokenizer: PreTrainedTokenizerFast) -> bool:
     progress = _progress(plan, model, optimizer)
     stopper = Stopper()
     try:
-        _loop(plan, tokenizer, model, optimizer, progress, stopper)
+        _loop(plan, tokenizer, model, optimizer, progress, stopper, _loss(plan, len(tokenizer)))
     finally:
         stopper.restore()
     checkpoint.save(plan.checkpoint, model, optimizer, progress)
@@ -153,35 +160,47 @@ def _loop(
     optimizer: Optimizer,
     progress: Progress,
     stopper: Stopper,
+    loss: Loss,
 ) -> None:
     """Steps until the budget is used or a stop is asked for; ``progress`` is updated in place."""
     report, saved = Report(progress), time.monotonic()
     done = (progress.window, progress.batch)
     start = time.monotonic()
-    for place, batch in batches(plan.role, tokenizer, progress.seed, BATCH_TOKENS[plan.role], done):
+    for place, batch in batches(plan.role, tokenizer, progress.seed, BATCH_TOKENS, done):
         if stopper.asked or progress.fraction >= 1.0 or progress.step == plan.max_steps:
             return
         progress.step += 1
-        loss = _step(model, optimizer, batch, progress, bf16=plan.bf16)
+        value = _step(model, optimizer, batch, progress, loss)
         progress.tokens += batch.tokens
         progress.window, progress.batch = place
         now = time.monotonic()
         progress.seconds, start = progress.seconds + min(now - start, LONGEST_STEP), now
-        report.add(loss, progress)
+        report.add(value, progress)
         if now - saved > SAVE_SECONDS:
             checkpoint.save(plan.checkpoint, model, optimizer, progress)
             saved = now
 
 
+def _loss(plan: Plan, ids: int) -> Loss:
+    if plan.teacher is None:
+        return partial(loss_of, bf16=plan.bf16)
+    teacher = distil.teacher(plan.teacher)
+
+    def against(model: Qwen2ForCausalLM, batch: Batch) -> torch.Tensor:
+        return distil.loss_of(model, teacher, batch, ids, bf16=plan.bf16)
+
+    return against
+
+
 def _step(
-    model: Qwen2ForCausalLM, optimizer: Optimizer, batch: Batch, progress: Progress, *, bf16: bool
+    model: Qwen2ForCausalLM, optimizer: Optimizer, batch: Batch, progress: Progress, loss: Loss
 ) -> float:
     model.zero_grad(set_to_none=True)
-    loss = loss_of(model, batch, bf16=bf16)
-    torch.autograd.backward(loss)
+    found = loss(model, batch)
+    torch.autograd.backward(found)
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step(progress.step, rate(progress))
-    value = float(loss.detach())
+    value = float(found.detach())
     if not math.isfinite(value):
         raise FloatingPointError(f"the loss is {value} at step {progress.step}")
     return value
