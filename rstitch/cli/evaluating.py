@@ -18,7 +18,7 @@ from rstitch.types import Sampling
 
 if TYPE_CHECKING:
     from rstitch.api import Stitch
-    from rstitch.evals.evaluate import Tell
+    from rstitch.evals.evaluate import Plan, Tell
     from rstitch.evals.methods import Method
     from rstitch.evals.task import Problem, Task
     from rstitch.evals.verify import Verifier
@@ -87,7 +87,18 @@ def carry_out(
 ) -> None:
     """Load, run or go on, and print. What is wrong is told before anything is loaded. optional: the
     methods that may be left out, where the pair lacks what they need."""
-    from rstitch.evals import directory, evaluate, tasks, verify
+    from rstitch.evals import evaluate
+
+    plan = planned(asked, methods, like)
+    with ready(asked, plan, pair, slm, llm, optional, **settings) as one:
+        found = evaluate.run(one.stitch, one.plan, asked.out, one.about, one.verifier, one.tell)
+    _print(found.config, found.records, asked, one.verifier)
+
+
+def planned(asked: Asked, methods: Sequence[str], like: str | None) -> Plan:
+    """What is to be run, as far as it is known before the pair is loaded."""
+    from rstitch.evals import directory, tasks, verify
+    from rstitch.evals.evaluate import Plan
     from rstitch.evals.methods import parse
     from rstitch.pairs.recipe.splits import spread
 
@@ -99,7 +110,7 @@ def carry_out(
     directory.check(asked.out)
     chosen, reference = _methods(methods, like)
     every = task.problems()
-    plan = evaluate.Plan(
+    return Plan(
         task=task,
         problems=tuple(spread(every, asked.problems or len(every))),
         methods=chosen,
@@ -112,16 +123,41 @@ def carry_out(
         seed=asked.seed,
         traces=asked.traces,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A loaded pair, and what is to be done with it."""
+
+    stitch: Stitch
+    plan: Plan
+    about: dict[str, Any]
+    """What a run belongs to beside its plan."""
+    verifier: Verifier
+    tell: Tell
+
+
+@contextmanager
+def ready(
+    asked: Asked,
+    plan: Plan,
+    pair: str,
+    slm: str | None,
+    llm: str | None,
+    optional: Sequence[str] = (),
+    **settings: Any,
+) -> Iterator[Ready]:
+    """Load the pair, and settle what depends on it."""
+    from rstitch.evals.verify import Verifier
+
     settings["max_rows"] = asked.in_flight if asked.in_flight > 1 else options.DEFAULTS.max_rows
     stitch = options.open_pair(pair, slm, llm, **settings)
-    with stitch, verify.Verifier() as verifier:
+    with stitch, Verifier() as verifier:
         plan = replace(plan, sampling=replace(stitch.defaults.sampling, **asked.sampling))
         plan = replace(plan, methods=_able(stitch, plan.methods, optional))
-        _tell_gold(plan.problems, task, verifier)
-        about = _about(stitch, pair, slm, llm)
-        with _progress() as tell:
-            found = evaluate.run(stitch, plan, asked.out, about, verifier, tell)
-    _print(found.config, found.records, asked, verifier)
+        _tell_gold(plan.problems, plan.task, verifier)
+        with progress() as tell:
+            yield Ready(stitch, plan, _about(stitch, pair, slm, llm), verifier, tell)
 
 
 def _methods(given: Sequence[str], like: str | None) -> tuple[dict[str, Any], str]:
@@ -195,7 +231,7 @@ def _tell_gold(problems: Sequence[Problem], task: Task, verifier: Verifier) -> N
 
 
 @contextmanager
-def _progress() -> Iterator[Tell]:
+def progress() -> Iterator[Tell]:
     """A bar on a terminal; elsewhere a line per tenth, on stderr."""
     from rich.console import Console
     from rich.progress import Progress

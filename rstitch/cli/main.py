@@ -8,6 +8,7 @@ import typer
 
 from rstitch import __version__
 from rstitch.cli import (
+    analyse,
     check,
     compare,
     convert,
@@ -17,6 +18,7 @@ from rstitch.cli import (
     generate,
     pairs,
     profile,
+    record,
     sweep,
 )
 from rstitch.errors import RStitchError
@@ -33,6 +35,8 @@ app.command("generate")(generate.generate)
 app.command("eval")(eval.evaluate)
 app.command("compare")(compare.compare)
 app.command("sweep")(sweep.sweep)
+app.command("record")(record.record)
+app.command("analyse")(analyse.analyse)
 app.command("check")(check.check)
 app.command("pairs")(pairs.pairs)
 app.command("profile")(profile.profile)

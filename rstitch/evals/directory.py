@@ -22,6 +22,8 @@ from rstitch.errors import BadRun
 
 VERSION = 1
 CONFIG, RECORDS = "config.json", "records.jsonl"
+SCORES = ("tokens", "sides", "slm", "llm")
+"""What a record of scores has for every position."""
 
 
 @dataclass
@@ -173,8 +175,9 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def light(record: dict[str, Any]) -> dict[str, Any]:
-    """Without the traces, for the many of a whole run."""
-    return {key: value for key, value in record.items() if key != "traces"}
+    """Without the traces, or what there is at every position, for the many of a whole run."""
+    heavy = SCORES if record["type"] == "scores" else ("traces",)
+    return {key: value for key, value in record.items() if key not in heavy}
 
 
 def _is_new(path: Path) -> bool:

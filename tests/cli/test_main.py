@@ -10,7 +10,7 @@ import pytest
 from rstitch import __version__
 from tests.cli.terminal import rstitch
 
-COMMANDS = ("demo", "generate", "check", "pairs", "explain")
+COMMANDS = ("demo", "generate", "check", "pairs", "explain", "record", "analyse")
 
 HELP = f"""
 import sys

@@ -1,0 +1,1 @@
+"""What a recording says: pure functions from its records to numbers, without the models."""
