@@ -16,7 +16,6 @@ from rstitch.evals.methods.base import Method, Written
 from rstitch.evals.methods.cascade import mean_entropy
 from rstitch.evals.methods.controls import rates, share, turns_of
 from rstitch.evals.pilot import PairPilot
-from rstitch.pairs.recipe.splits import spread
 from rstitch.types import Sampling, Side, sample_seed
 from tests.evals.doubles import QUESTIONS, question
 from tests.pair import TAU, stitch
@@ -346,7 +345,3 @@ def test_leaving_early_leaves_nothing_in_the_engine() -> None:
     while not stitch().engine.idle:
         stitch().engine.step()
     assert stitch().engine.stats()["active"] == 0
-
-
-def test_spread() -> None:
-    assert spread(range(10), 4) == [0, 2, 5, 7] and spread(range(3), 9) == [0, 1, 2]

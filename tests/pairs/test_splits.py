@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from rstitch.pairs.recipe.kinds import OOD_KINDS, TRAINED
-from rstitch.pairs.recipe.splits import SPLITS, part_of, problem_id, problems, spread
+from rstitch.pairs.recipe.splits import SPLITS, TRAIN_LEVELS, part_of, problem_id, problems, spread
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -66,4 +66,17 @@ def test_ids() -> None:
 def test_spread_takes_each_once_however_many_are_asked_for() -> None:
     """More than there are used to give the first ones twice and never the last."""
     assert spread(range(3), 5) == [0, 1, 2]
-    assert spread(range(10), 5) == [0, 2, 4, 6, 8]
+    assert spread(range(10), 10) == list(range(10))
+    found = spread(range(1000), 7)
+    assert found == spread(range(1000), 7)
+    assert [i * 7 // 1000 for i in found] == list(range(7))  # one of each seventh
+    assert spread([], 3) == []
+
+
+@pytest.mark.parametrize("n", [50, 100, 300, 500])
+def test_a_round_number_of_problems_is_of_all_kinds_and_levels(n: int) -> None:
+    """Every n-th was of 3 of the 30 kinds at 50 and at 100. By chance, 50 draws of 30 have 24.5
+    kinds (deviation 1.8)."""
+    found = spread(problems("dev"), n)
+    assert len({one.kind for one in found}) >= (18 if n == 50 else 27)
+    assert {one.level for one in found} == set(TRAIN_LEVELS)

@@ -10,6 +10,7 @@ import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeVar
 
 from rstitch.pairs.recipe.kinds import OOD_KINDS, TRAINED, draw_problem
@@ -115,6 +116,12 @@ def _unseen(
 
 
 def spread(chosen: Sequence[T], n: int) -> list[T]:
-    """``n`` of them, or all, evenly spaced: a split runs through all kinds level by level."""
+    """``n`` of them in their order, or all: one at random out of each n-th part, always the same.
+
+    Every n-th would not do. A split runs through its 30 kinds again and again, so 100 of 2,000
+    would be of three kinds (and the SLM 88 % right there instead of 65 %).
+    """
     n = min(n, len(chosen))
-    return [chosen[i * len(chosen) // n] for i in range(n)]
+    rng = random.Random(f"{len(chosen)}/{n}")
+    edges = [i * len(chosen) // n for i in range(n)] + [len(chosen)]
+    return [chosen[rng.randrange(first, end)] for first, end in pairwise(edges)]
