@@ -8,6 +8,7 @@ import typer
 
 from rstitch import __version__
 from rstitch.cli import (
+    calibrate,
     check,
     compare,
     convert,
@@ -33,6 +34,7 @@ app.command("generate")(generate.generate)
 app.command("eval")(eval.evaluate)
 app.command("compare")(compare.compare)
 app.command("sweep")(sweep.sweep)
+app.command("calibrate")(calibrate.calibrate)
 app.command("check")(check.check)
 app.command("pairs")(pairs.pairs)
 app.command("profile")(profile.profile)

@@ -10,10 +10,10 @@ with Tango's statistic. That needs a quarter to a half fewer problems than the s
 inequality, and where no problem differs it is 1 - (1 - within)^n >= confidence, which is optimal.
 
 Why the largest is certain though one can only look at finitely many rates: a problem more won, or
-one less lost, makes every bet's gain larger, so the outcomes as extreme as the one seen are an upper
-set, and their probability rises with the rate of wins and falls with that of losses. On rates of
-wins from a to b (and losses within above) it is at most what a wins' rate of b with a losses' rate
-of a + within give; intervals are halved until that is sharp enough to tell.
+one less lost, makes every bet's gain larger, so the outcomes as extreme as the one seen are an
+upper set, and their probability rises with the rate of wins and falls with that of losses. On rates
+of wins from a to b (and losses `within` above) it is at most what wins at b and losses at
+a + within give; intervals are halved until that is sharp enough to tell.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ MOST_NEEDED = 10**7
 def shown(won: int, lost: int, n: int, within: float, confidence: float) -> bool:
     """Whether the outcome rules out, with that confidence, a true loss of `within` or more.
 
-    won, lost: problems, of n. Where rates are exactly so far apart, it is true with probability
-    1 - confidence at most.
+    won, lost: problems, of n. Where rates are exactly so far apart, or further, it is true with
+    probability 1 - confidence at most.
     """
     if n < fewest(within, confidence) or lost >= won + within * n:
         return False
@@ -69,8 +69,7 @@ def fewest(within: float, confidence: float) -> int:
 
 def needed(won: int, lost: int, n: int, within: float, confidence: float) -> int | None:
     """About how many problems would show it if won and lost keep their shares; None for never."""
-    most = (lost - won) / n
-    if most >= within:
+    if lost - won >= within * n:
         return None
     size = float(fewest(within, confidence))
     while size <= MOST_NEEDED:
@@ -87,13 +86,6 @@ def needed(won: int, lost: int, n: int, within: float, confidence: float) -> int
 
 EXACT = 5000
 """Problems from which on the limit law is close enough to say about how many are needed."""
-
-
-def allowed(n: int, rate: float, level: float = 0.05) -> int:
-    """The most events of n that a true rate would still bring with probability `level` or more."""
-    chances = _binomial(n, rate)
-    at_least = np.cumsum(chances[::-1])[::-1]  # [k] = P(k or more)
-    return int(np.flatnonzero(at_least >= level)[-1])
 
 
 # -- the test -------------------------------------------------------------------------------------
@@ -175,7 +167,8 @@ def _chance(fewest_wins: np.ndarray, n: int, winning: float, losing: float) -> f
 def _binomial(n: int, rate: float) -> np.ndarray:
     """[n + 1] probabilities."""
     k = np.arange(n + 1)
-    return np.exp(_log_choose(np.array(n), k, n) + _times_log(k, rate) + _times_log(n - k, 1 - rate))
+    logs = _log_choose(np.array(n), k, n) + _times_log(k, rate) + _times_log(n - k, 1 - rate)
+    return np.asarray(np.exp(logs))
 
 
 def _times_log(count: np.ndarray, rate: float) -> np.ndarray:

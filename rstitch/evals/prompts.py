@@ -1,8 +1,8 @@
 """What a calibration is made on: prompts of one's own, with answers or without, or a known task.
 
-    mine.txt       a prompt a line; blank lines are skipped
-    mine.jsonl     {"id": ..., "problem": ..., "answer": ...} a line; all of them may lack the answer
-    dev            any task of `rstitch eval`, with parameters: dev,seed=7
+mine.txt       a prompt a line; blank lines are skipped
+mine.jsonl     {"id": ..., "problem": ..., "answer": ...} a line; all may lack the answer
+dev            any task of `rstitch eval`, with parameters: dev,seed=7
 """
 
 from __future__ import annotations

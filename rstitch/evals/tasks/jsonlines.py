@@ -36,9 +36,7 @@ class JSONLines(Task):
         return read_problems(Path(self.path), self.instruction)
 
 
-def read_problems(
-    path: Path, instruction: str = "", *, unanswered: bool = False
-) -> list[Problem]:
+def read_problems(path: Path, instruction: str = "", *, unanswered: bool = False) -> list[Problem]:
     """The rows of a file. Raises BadRequest naming the line that cannot be used.
 
     unanswered: rows may have no answer, which is then ""; all of them, or none.
@@ -57,7 +55,7 @@ def read_problems(
         first = next(iter(found.values()), one)
         if bool(first.answer) != bool(one.answer):
             has, others = ("an", "others have none") if one.answer else ("no", "others have one")
-            raise BadRequest(f"{path}, line {number}: {has} 'answer', but {others}; give all or none")
+            raise BadRequest(f"{path}, line {number}: {has} answer, but {others}")
         found[one.id] = one
     if not found:
         raise BadRequest(f"{path} holds no problem; write lines such as {EXAMPLE}")
