@@ -158,8 +158,8 @@ def _by_noise(curve: Curve) -> Choice:
     if not good:
         best = max(curve.points, key=lambda one: one.agreed)
         raise BadRequest(
-            f"no tau agrees with the LLM on {n - most} of {n} prompts; most is {best.agreed} at tau {best.tau:g}: try smaller --taus, or say --agreement "
-            f"{max(0.01, best.agreed / n):.2g}"
+            f"no tau agrees with the LLM on {n - most} of {n} prompts; most is {best.agreed} at "
+            f"tau {best.tau:g}: try smaller --taus, or --agreement {max(0.01, best.agreed / n):.2g}"
         )
     best = _fastest(good)
     like = "" if most > own or not own else ", as the LLM agrees with itself with other draws"
@@ -186,7 +186,5 @@ def _times(point: Point) -> str:
 
 
 def _agreeing(point: Point) -> str:
-    low, high = point.agreement
-    return (
-        f"; {point.agreed} of {point.n} answers agree (95 %: {100 * low:.0f} to {100 * high:.0f} %)"
-    )
+    low, high = (f"{100 * end:.0f}" for end in point.agreement)
+    return f"; {point.agreed} of {point.n} answers agree (95 %: {low} to {high} %)"

@@ -50,6 +50,6 @@ def _check_side(known: Preset, side: Side, recorded: Mapping[str, Any]) -> None:
         reason = "" if same else f"it is from {recorded.get('source')}, {recorded.get('revision')}"
     if reason:
         raise BadPair(
-            f"{known.name}.toml was calibrated on another {side.name} than {one.source} ({reason}): "
-            "calibrate again for this pair, or name it without the card"
+            f"{known.name}.toml was calibrated on another {side.name} than {one.source} "
+            f"({reason}); calibrate again for this pair, or name it without the card"
         )
