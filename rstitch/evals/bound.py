@@ -43,7 +43,11 @@ def shown(won: int, lost: int, n: int, within: float, confidence: float) -> bool
     """
     if n < fewest(within, confidence) or lost >= won + within * n:
         return False
-    return _shown(won, lost, n, within, 1 - confidence)
+    gain, known = _gain(won, lost, n, within), _known(n, within, 1 - confidence)
+    if known[0] < gain < known[1]:  # regions lie within each other, so the gain decides
+        found = _shown(won, lost, n, within, 1 - confidence)
+        known[int(found)] = gain
+    return gain >= known[1]
 
 
 def low(won: int, lost: int, n: int, confidence: float) -> float:
@@ -91,7 +95,12 @@ EXACT = 5000
 # -- the test -------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
+def _known(n: int, within: float, level: float) -> list[float]:
+    """The largest gain known not to be enough, and the smallest known to be."""
+    return [0.0, math.inf]
+
+
 def _shown(won: int, lost: int, n: int, within: float, level: float) -> bool:
     """Halve intervals of the rate of wins, the one with the highest bound first."""
     fewest_wins = _region(won, lost, n, within)
