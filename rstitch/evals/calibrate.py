@@ -16,7 +16,8 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -187,11 +188,12 @@ class _Work:
         rows = self.stitch.engine.config.max_rows
         before = len(problems) - len(owed)
         try:
-            for done, (one, outcome) in enumerate(answered(self.stitch, jobs, rows, until), 1):
-                record = self._record(method, one, outcome)
-                self.run.add(record)
-                self._of(method)[one.id] = record
-                self.tell(method, before + done, len(problems))
+            with closing(answered(self.stitch, jobs, rows, until)) as outcomes:
+                for done, (one, outcome) in enumerate(outcomes, before + 1):
+                    record = self._record(method, one, outcome)
+                    self.run.add(record)
+                    self._of(method)[one.id] = record
+                    self.tell(method, done, len(problems))
         except OutOfTime:
             return False
         return True
@@ -243,8 +245,8 @@ class _Work:
 
     def _round(self, problem: Problem, methods: Sequence[str], until: float) -> dict[str, float]:
         jobs = [Job(name, self._question(name, problem), _policy(name)) for name in methods]
-        outcomes: Iterator[tuple[str, Outcome]] = answered(self.stitch, jobs, 1, until)
-        return {name: one.seconds for name, one in outcomes if one.answer}
+        with closing(answered(self.stitch, jobs, 1, until)) as outcomes:
+            return {name: one.seconds for name, one in outcomes if one.answer}
 
     def _of(self, method: str) -> dict[str, dict[str, Any]]:
         return self.known.setdefault(method, {})

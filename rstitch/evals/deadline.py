@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -48,7 +48,7 @@ class Outcome:
 
 def answered(
     stitch: Stitch, jobs: Iterable[Job[K]], in_flight: int, until: float
-) -> Iterator[tuple[K, Outcome]]:
+) -> Generator[tuple[K, Outcome], None, None]:
     """Outcomes in the order of the jobs. until: on `time.perf_counter`, when OutOfTime is raised.
 
     A question that cannot be answered is an outcome, as in `drive`. What is not finished when this

@@ -1,4 +1,4 @@
-"""`rstitch calibrate` as a person runs it, and the card: read, refused on others, never half there."""
+"""`rstitch calibrate` as a person runs it; its card is read, refused on others, never half there."""
 
 from __future__ import annotations
 

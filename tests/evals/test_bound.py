@@ -69,7 +69,7 @@ def test_the_lower_end_is_where_it_begins_to_be_shown() -> None:
 
 CALIBRATIONS = 200
 MOST_WRONG = 22
-"""Of 200, where each is wrong with probability 5 %: more come once in 3,500 (binomial)."""
+"""Of 200, where each is wrong with probability 5 %: more come once in 5,000 (binomial)."""
 SCENARIOS = {
     "on the boundary, few differ": [(0.000, 0.01), (0.002, 0.012), (0.01, 0.02)],
     "on the boundary, many differ": [(0.04, 0.05), (0.06, 0.07), (0.1, 0.11)],
