@@ -1,4 +1,4 @@
-"""`rstitch calibrate` as a person runs it; its card is read, refused on others, never half there."""
+"""`rstitch calibrate` as a person runs it: a card is read, refused on others, never half there."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def labelled(tmp_path: Path) -> str:
 
 def test_a_card_that_pair_reads(mine: str, tmp_path: Path) -> None:
     card = tmp_path / "card.toml"
-    argv = ["calibrate", "--prompts", mine, "--out", str(card), "--taus", "0.6,0.9,9nats", *OPTIONS]
+    argv = ["calibrate", "--prompts", mine, "--out", str(card), "--taus", "0.6,0.9,2nats", *OPTIONS]
     done = rstitch(*argv, "--share", "0.5", "--slm-suffix", 'Say "no" to \\ ü.')
     assert done.code == 0, done.err
     assert done.out.startswith("tau ") and "the nearest to 50.0%" in done.out
     assert "LLM alone" in done.out and str(card) in done.out
-    found = preset(str(card))
-    assert found.measured and found.tau in (0.6, 0.9) and found.slm.suffix == 'Say "no" to \\ ü.'
-    table = tomllib.loads(card.read_text())["calibration"]
+    found, table = preset(str(card)), tomllib.loads(card.read_text())["calibration"]
+    assert found.measured and found.tau in {one["tau"] for one in table["taus"]}
+    assert found.slm.suffix == 'Say "no" to \\ ü.'
     assert table["n"] == 2 and len(table["taus"]) == 3 and not table["labels"]
     assert len(table["models"]["llm"]["sha256"]["model.safetensors"]) == 64
     told = rstitch("pairs", str(card))
@@ -75,7 +75,9 @@ def test_a_card_is_refused_on_other_models(mine: str, tmp_path: Path) -> None:
     for command in (ask, ["check", "--pair", str(card)]):
         line = rstitch(*command).line
         assert "another LLM" in line and "(config.json differs); calibrate again" in line
-    card.write_text(card.read_text().replace("[calibration.models.slm.sha256]", "[other]"))
+    card.write_text(
+        card.read_text().replace("[calibration.models.slm.sha256]", "[calibration.other]")
+    )
     assert "no hashes of the SLM; calibrate again" in rstitch(*ask).line
 
 
@@ -102,17 +104,28 @@ def test_with_answers_a_bound(labelled: str, tmp_path: Path) -> None:
         (["--taus", ","], "--taus must be at least one number"),
         (["--minutes", "0"], "--minutes is 0; it must be above 0"),
         (["--prompts", "no.txt"], "cannot read no.txt: No such file"),
-        (["--prompts", "dev", "--problems", "20"], "20 prompts cannot show a loss below 0.01"),
-        (["--prompts", "dev", "--within", "1"], "--within is 1; it must be a share of prompts"),
+        (
+            ["--prompts", "mine.jsonl"],
+            "6 prompts cannot show a loss below 0.01 with confidence 0.95",
+        ),
+        (
+            ["--prompts", "mine.jsonl", "--within", "1"],
+            "--within is 1; it must be a share of prompts",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_line_before_anything_is_loaded(
-    argv: list[str], message: str, mine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    argv: list[str],
+    message: str,
+    mine: str,
+    labelled: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     given = ["--prompts", mine, "--out", "card.toml", *NOBODY]
     assert rstitch("calibrate", *given, *argv).line.startswith(message)
-    assert [one.name for one in tmp_path.iterdir()] == ["mine.txt"]
+    assert {one.name for one in tmp_path.iterdir()} == {"mine.txt", "mine.jsonl"}
 
 
 def test_ctrl_c_leaves_no_card_and_the_same_command_goes_on(mine: str, tmp_path: Path) -> None:
