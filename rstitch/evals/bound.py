@@ -54,7 +54,7 @@ def low(won: int, lost: int, n: int, confidence: float) -> float:
     """Lower end of the one-sided interval of won - lost as shares, to a hundredth of itself: minus
     the smallest margin found for which `shown` holds; -1 where there is none."""
     below = max(0.0, (lost - won) / n)
-    above = max(below, 1 - (1 - confidence) ** (1 / n))
+    above = max(below, 1 - math.pow(1 - confidence, 1 / n))
     while not shown(won, lost, n, above, confidence):
         below, above = above, 1.3 * above + 1e-4
         if above >= 1:
