@@ -127,7 +127,10 @@ class _Work:
             self._try(AGAIN, problems, self._until(FOR_ANSWERS))
         done, missing = self._taus(problems)
         left_out += missing
-        timed = spread(problems, TIMED)
+        limits = self.plan.bound
+        if limits:  # what no card can hold needs no latency
+            done = [tau for tau in done if self._shown(tau, problems, limits)]
+        timed = spread(problems, TIMED) if done else []
         rounds = self._latencies(timed, [LLM, *map(method_of, done)])
         if rounds < len(timed):
             left_out.append(f"latencies on {len(timed) - rounds} of {len(timed)} prompts: no time")
