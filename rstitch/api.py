@@ -29,7 +29,7 @@ from rstitch.engine.measure import ROWS, measure
 from rstitch.engine.request import Request, sample_ids
 from rstitch.errors import BadRequest
 from rstitch.interrupt import held_interrupt
-from rstitch.pairs import PAPER_TAU, Preset, SidePreset, models, preset
+from rstitch.pairs import PAPER_TAU, Preset, SidePreset, calibrated, models, preset
 from rstitch.pairs.check import before_loading, read_pair, suffixes_of
 from rstitch.policy import Policy, make
 from rstitch.policy import load as load_policy
@@ -394,6 +394,7 @@ def load(
     config = _config(settings)
     known = choose(pair, slm, llm)
     models.check_machine(known, config)
+    calibrated.check(known)
     suffixes = suffixes_of(known, suffix or {})
     if config.threads is not None:
         torch.set_num_threads(config.threads)

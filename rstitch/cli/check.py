@@ -34,12 +34,13 @@ def check(
         raise BadRequest("give an SLM and an LLM, or --pair NAME")
     from rstitch.api import choose
     from rstitch.config import EngineConfig
+    from rstitch.pairs import calibrated, models
     from rstitch.pairs import check as checker
-    from rstitch.pairs import models
 
     config = EngineConfig(dtype=dtype, device=device, engine=engine, kv_type=kv_type)  # type: ignore[arg-type]
     known = choose(pair or "builtin", slm, llm)
     models.check_machine(known, config)
+    calibrated.check(known)
     suffixes = checker.suffixes_of(known, options.suffix(slm_suffix, llm_suffix))
     report = checker.examine(checker.read_pair(known, config), config, suffixes)
     if as_json:

@@ -9,6 +9,7 @@ import typer
 from rstitch import __version__
 from rstitch.cli import (
     analyse,
+    calibrate,
     check,
     compare,
     convert,
@@ -37,6 +38,7 @@ app.command("compare")(compare.compare)
 app.command("sweep")(sweep.sweep)
 app.command("record")(record.record)
 app.command("analyse")(analyse.analyse)
+app.command("calibrate")(calibrate.calibrate)
 app.command("check")(check.check)
 app.command("pairs")(pairs.pairs)
 app.command("profile")(profile.profile)

@@ -59,6 +59,9 @@ def _one(one: Preset) -> None:
         lines["sampling"] = ", ".join(f"{name} {value:g}" for name, value in values.items())
     if one.note:
         lines["note"] = one.note
+    if one.calibration is not None:
+        about = one.calibration
+        lines["calibration"] = f"{about.get('date')}, {about.get('n')} of {about.get('prompts')}"
     for label, side in (("SLM", one.slm), ("LLM", one.llm)):
         lines[label] = side.source
         if side.gguf:

@@ -108,9 +108,24 @@ class Verifier:
             _close(pipe)
 
 
+class Plainly(Verifier):
+    """Without math-verify, and where nobody is graded: what normalising does not make equal is
+    not."""
+
+    def equal(self, gold: str, found: str) -> bool:
+        return False
+
+    def parses(self, gold: str) -> bool:
+        return False
+
+
+def is_installed() -> bool:
+    return find_spec("math_verify") is not None
+
+
 def check() -> None:
     """Raise BadRequest where math-verify is not installed."""
-    if find_spec("math_verify") is None:
+    if not is_installed():
         raise BadRequest(
             "grading needs math-verify, which is not installed: pip install rstitch[eval]"
         )

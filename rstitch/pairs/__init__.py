@@ -65,6 +65,9 @@ class Preset:
     measured: bool = False
     """tau was chosen by measuring this pair."""
     note: str = ""
+    calibration: Mapping[str, Any] | None = None
+    """What `rstitch calibrate` has chosen tau by, and the models it is bound to; see
+    `pairs.calibrated`."""
 
     def side(self, side: Side) -> SidePreset:
         return self.llm if side is Side.LLM else self.slm
@@ -117,7 +120,12 @@ def _side(table: Any, side: Side, path: Path) -> SidePreset:
     return SidePreset(**table)
 
 
-KINDS = {"tau": (int, float, str), "special_tokens": (dict,), "sampling": (dict,)}
+KINDS = {
+    "tau": (int, float, str),
+    "special_tokens": (dict,),
+    "sampling": (dict,),
+    "calibration": (dict,),
+}
 FLAGS = ("checked", "measured")
 
 

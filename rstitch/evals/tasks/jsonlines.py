@@ -36,8 +36,11 @@ class JSONLines(Task):
         return read_problems(Path(self.path), self.instruction)
 
 
-def read_problems(path: Path, instruction: str = "") -> list[Problem]:
-    """The rows of a file. Raises BadRequest naming the line that cannot be used."""
+def read_problems(path: Path, instruction: str = "", *, unanswered: bool = False) -> list[Problem]:
+    """The rows of a file. Raises BadRequest naming the line that cannot be used.
+
+    unanswered: rows may have no answer, which is then ""; all of them, or none.
+    """
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
@@ -46,16 +49,22 @@ def read_problems(path: Path, instruction: str = "") -> list[Problem]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        one = _row(path, number, line, instruction)
+        one = _row(path, number, line, instruction, unanswered)
         if one.id in found:
             raise BadRequest(f"{path}, line {number}: the id {one.id!r} was there before")
+        first = next(iter(found.values()), one)
+        if bool(first.answer) != bool(one.answer):
+            has, others = ("an", "others have none") if one.answer else ("no", "others have one")
+            raise BadRequest(f"{path}, line {number}: {has} answer, but {others}")
         found[one.id] = one
     if not found:
         raise BadRequest(f"{path} holds no problem; write lines such as {EXAMPLE}")
     return list(found.values())
 
 
-def _row(path: Path, number: int, line: bytes, instruction: str) -> Problem:
+def _row(
+    path: Path, number: int, line: bytes, instruction: str, unanswered: bool = False
+) -> Problem:
     try:
         row = json.loads(line)
     except ValueError:  # UnicodeDecodeError too
@@ -64,10 +73,11 @@ def _row(path: Path, number: int, line: bytes, instruction: str) -> Problem:
         ) from None
     if not isinstance(row, dict):
         raise BadRequest(f"{path}, line {number}: not an object; a line looks like {EXAMPLE}")
-    texts = {key: _text(path, number, row, key) for key in ("id", "problem", "answer")}
+    keys = ["id", "problem"] if unanswered and row.get("answer") is None else None
+    texts = {key: _text(path, number, row, key) for key in keys or ("id", "problem", "answer")}
     text = f"{texts['problem']}\n\n{instruction}" if instruction else texts["problem"]
     group = row.get("level", row.get("subject", ""))
-    return Problem(texts["id"], text, texts["answer"], str(group))
+    return Problem(texts["id"], text, texts.get("answer", ""), str(group))
 
 
 def _text(path: Path, number: int, row: dict[str, Any], key: str) -> str:
