@@ -119,7 +119,7 @@ def carry_out(
         plan = replace(plan, methods=_able(stitch, plan.methods, optional))
         _tell_gold(plan.problems, task, verifier)
         about = _about(stitch, pair, slm, llm)
-        with _progress() as tell:
+        with progress() as tell:
             found = evaluate.run(stitch, plan, asked.out, about, verifier, tell)
     _print(found.config, found.records, asked, verifier)
 
@@ -195,7 +195,7 @@ def _tell_gold(problems: Sequence[Problem], task: Task, verifier: Verifier) -> N
 
 
 @contextmanager
-def _progress() -> Iterator[Tell]:
+def progress() -> Iterator[Tell]:
     """A bar on a terminal; elsewhere a line per tenth, on stderr."""
     from rich.console import Console
     from rich.progress import Progress
