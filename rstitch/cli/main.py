@@ -17,6 +17,7 @@ from rstitch.cli import (
     generate,
     pairs,
     profile,
+    report,
     sweep,
 )
 from rstitch.errors import RStitchError
@@ -37,6 +38,7 @@ app.command("check")(check.check)
 app.command("pairs")(pairs.pairs)
 app.command("profile")(profile.profile)
 app.command("explain")(explain.explain)
+app.command("report")(report.report)
 app.command("convert")(convert.convert)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -35,15 +36,18 @@ CLOSE = 2e-5
 """How far two numbers may be apart, relatively: rounding, and sums in another order."""
 
 
-def make_card(runs: Sequence[Path]) -> dict[str, Any]:
-    """The card of these run directories. Raises BadRun for one that is none, or not finished."""
+def make_card(runs: Sequence[Path], beside: Path | None = None) -> dict[str, Any]:
+    """The card of these run directories. Raises BadRun for one that is none, or not finished.
+
+    beside: the directory that the card will lie in, from which the runs are named.
+    """
     loaded = [load(path) for path in runs]
     for one in loaded:
         _finished(one)
     parts = sections(loaded)
     return {
         "version": VERSION,
-        "runs": [_run(one) for one in loaded],
+        "runs": [_run(one, beside) for one in loaded],
         "table": [row for i, part in enumerate(parts) for row in _rows(part.table.rows, section=i)],
         "groups": {
             str(i): {name: _rows(group.rows) for name, group in part.groups.items()}
@@ -94,6 +98,11 @@ def read(path: Path) -> dict[str, Any]:
     return card
 
 
+def named(card: Mapping[str, Any], at: Path) -> list[Path]:
+    """The runs of a card, from where it lies."""
+    return [at.parent / one["path"] for one in card["runs"]]
+
+
 def differing(said: Any, due: Any, key: str) -> Iterator[str]:
     """A line for every value that is not the same; paths of runs may differ."""
     if isinstance(said, Mapping) and isinstance(due, Mapping):
@@ -120,6 +129,8 @@ def _shape(card: Any) -> int:
     """How many runs a card is of."""
     if not isinstance(card, Mapping) or not isinstance(card.get("runs"), list):
         raise BadRun("this is no run card; make one with rstitch report RUN --card card.json")
+    if not all(isinstance(one, Mapping) and isinstance(one.get("path"), str) for one in card["runs"]):
+        raise BadRun("its runs have no paths, so this is no run card; make it again")
     if card.get("version") != VERSION:
         raise BadRun(f"card of version {card.get('version')!r}, this rstitch reads {VERSION}")
     return len(card["runs"])
@@ -137,10 +148,10 @@ def _finished(run: Loaded) -> None:
         )
 
 
-def _run(run: Loaded) -> dict[str, Any]:
+def _run(run: Loaded, beside: Path | None) -> dict[str, Any]:
     (path,) = run.paths
     return {
-        "path": str(path) if not path.is_absolute() else path.name,
+        "path": path.resolve().name if beside is None else os.path.relpath(path, beside),
         "config_sha256": digest(path / directory.CONFIG),
         "records_sha256": digest(path / directory.RECORDS),
         "n": sum(one["type"] == "answer" for one in run.records),

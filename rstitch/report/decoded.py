@@ -31,9 +31,14 @@ class Decoder:
         whole = {side: one for side, one in found.items() if one is not None}
         return cls(whole) if len(whole) == len(Side) else None
 
-    def text(self, side: Side, token: int) -> str:
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """Tokens of each side."""
+        return {side.label: one.get_vocab_size() for side, one in self.tokenizers.items()}
+
+    def text(self, side: int, token: int) -> str:
         """Of one token by itself; special tokens by name."""
-        tokenizer = self.tokenizers[side]
+        tokenizer = self.tokenizers[Side(side)]
         return str(tokenizer.decode([token], skip_special_tokens=False))
 
     def wrong(self, number: int, trace: Trace) -> Iterator[str]:
