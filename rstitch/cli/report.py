@@ -36,7 +36,8 @@ def report(
         typer.Option(help="Recompute a run card from the runs; those it names if none are given."),
     ] = None,
     paper: Annotated[
-        bool, typer.Option("--paper", help="The paper's own table, and where it contradicts itself.")
+        bool,
+        typer.Option("--paper", help="The paper's own table, and where it contradicts itself."),
     ] = False,
     as_json: options.Json = False,
 ) -> None:

@@ -129,7 +129,9 @@ def _shape(card: Any) -> int:
     """How many runs a card is of."""
     if not isinstance(card, Mapping) or not isinstance(card.get("runs"), list):
         raise BadRun("this is no run card; make one with rstitch report RUN --card card.json")
-    if not all(isinstance(one, Mapping) and isinstance(one.get("path"), str) for one in card["runs"]):
+    if not all(
+        isinstance(one, Mapping) and isinstance(one.get("path"), str) for one in card["runs"]
+    ):
         raise BadRun("its runs have no paths, so this is no run card; make it again")
     if card.get("version") != VERSION:
         raise BadRun(f"card of version {card.get('version')!r}, this rstitch reads {VERSION}")

@@ -39,11 +39,14 @@ def accuracy(run: Loaded) -> Grid:
 def _accuracy(row: Row) -> list[str]:
     low, high = row.interval
     right = [f"{100 * row.right:.2f}", f"{100 * low:.1f} to {100 * high:.1f}"]
-    found, last = row.comparison, [
-        f"{100 * row.truncated:.1f}",
-        f"{row.failed}" if row.failed else "",
-        f"{row.answers}",
-    ]
+    found, last = (
+        row.comparison,
+        [
+            f"{100 * row.truncated:.1f}",
+            f"{row.failed}" if row.failed else "",
+            f"{row.answers}",
+        ],
+    )
     if found is None or row.p is None:
         return [*right, "", "", "", "", *last]
     verdict = found.verdict
@@ -97,9 +100,7 @@ def by_group(run: Loaded) -> Grid | None:
     if len(parts) < 2:
         return None
     cells = {(group, row.method): row for group, one in parts.items() for row in one.rows}
-    rows = [
-        [_right(cells.get((group, row.method))) for group in parts] for row in run.table.rows
-    ]
+    rows = [[_right(cells.get((group, row.method))) for group in parts] for row in run.table.rows]
     return _grid(run, list(parts), rows)
 
 

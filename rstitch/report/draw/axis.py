@@ -32,7 +32,9 @@ class Axis:
 
     def ticks(self, most: int = 6) -> list[float]:
         """Round numbers within it, at most about so many."""
-        return log_ticks(self.low, self.high, most) if self.log else ticks(self.low, self.high, most)
+        return (
+            log_ticks(self.low, self.high, most) if self.log else ticks(self.low, self.high, most)
+        )
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:

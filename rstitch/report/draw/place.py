@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from rstitch.report.draw.scene import SIZE, Box, Item, Line, Point, Text, box_of, text_width
+from rstitch.report.draw.scene import SIZE, Anchor, Box, Item, Line, Point, Text, box_of, text_width
 
 DIRECTIONS = ((1, 0), (-1, 0), (0, -1), (0, 1), (0.8, -0.7), (0.8, 0.7), (-0.8, -0.7), (-0.8, 0.7))
 BESIDE = 9.0
@@ -85,8 +85,9 @@ def _taken(box: Box, points: Sequence[Box], found: Sequence[Placed]) -> bool:
 def _options(label: Label, frame: Box) -> Iterator[Placed]:
     width, height = text_width(label.text, label.size, label.bold), label.size * 1.2
     for dx, dy in DIRECTIONS:
-        left = label.x + BESIDE * dx - (width if dx < 0 else 0 if dx > 0 else width / 2)
-        yield from _option(label, left, label.y + dy * (BESIDE + height / 2), None, frame)
+        anchor: Anchor = "start" if dx > 0 else "end" if dx < 0 else "middle"
+        at = label.x + BESIDE * dx, label.y + dy * (BESIDE + height / 2)
+        yield from _option(label, *at, None, frame, anchor)
     rows = int((frame.bottom - frame.top) / GRID)
     columns = int((frame.right - frame.left) / GRID)
     for row in range(rows):
@@ -94,20 +95,27 @@ def _options(label: Label, frame: Box) -> Iterator[Placed]:
             left, middle = frame.left + column * GRID, frame.top + row * GRID
             end = (min(max(label.x, left), left + width), middle)
             tie = ((label.x, label.y), end)
-            yield from _option(label, left, middle, tie, frame)
+            if label.x > left + width:  # so that the line meets the text, however wide it is
+                yield from _option(label, left + width, middle, tie, frame, "end")
+            else:
+                yield from _option(label, left, middle, tie, frame)
 
 
 def _option(
-    label: Label, left: float, middle: float, tie: tuple[Point, Point] | None, frame: Box
+    label: Label,
+    x: float,
+    middle: float,
+    tie: tuple[Point, Point] | None,
+    frame: Box,
+    anchor: Anchor = "start",
 ) -> Iterator[Placed]:
-    text = Text(left, middle, label.text, label.colour, label.size, bold=label.bold)
+    text = Text(x, middle, label.text, label.colour, label.size, anchor, label.bold)
     box = box_of(text)
     if box.within(frame):
         if tie is not None:  # it ends at the edge of the text
-            (x, y), (at, _) = tie
-            up = y < box.top
-            level = box.top + 1 if up else box.bottom - 1 if y > box.bottom else middle
-            tie = ((x, y), (at - 2 if x < box.left else at + 2 if x > box.right else at, level))
+            (px, py), (at, _) = tie
+            level = box.top + 1 if py < box.top else box.bottom - 1 if py > box.bottom else middle
+            tie = ((px, py), (at - 2 if px < box.left else at + 2 if px > box.right else at, level))
         yield Placed(text, box, tie)
 
 

@@ -75,4 +75,6 @@ def _opacity(value: float) -> str:
 
 
 def _n(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0") if value >= 10 or value == int(value) else f"{value:.2f}"
+    return (
+        f"{value:.1f}".removesuffix(".0") if value >= 10 or value == int(value) else f"{value:.2f}"
+    )

@@ -42,7 +42,7 @@ def frontier(spots: Sequence[Spot], width: float, axis_name: str, title: str) ->
     height = 460.0 if width >= NARROW else 420.0
     scene = Scene(width, height, title)
     shown = [kind for kind in LOOKS if any(one.kind == kind for one in spots)]
-    entries = [Legend(LOOKS[k].told, _colour(k), LOOKS[k].shape, LOOKS[k].hollow) for k in shown]
+    entries = [Legend(LOOKS[k].told, k, LOOKS[k].shape, LOOKS[k].hollow) for k in shown]
     top = legend(scene, 8, 12, width - 4, entries) + 26
     box = Box(52, top, width - 10, height - BOTTOM)
     across, up = _axes(spots, box)
@@ -56,7 +56,7 @@ def frontier(spots: Sequence[Spot], width: float, axis_name: str, title: str) ->
         scene.add(_mark(spot, across, up))
     ordered = sorted(spots, key=_rank)
     labels = [
-        Label(across.at(one.seconds), up.at(PERCENT * one.right), _name(one), _colour(one.kind),
+        Label(across.at(one.seconds), up.at(PERCENT * one.right), _name(one), one.kind,
               bold=one.first)
         for one in ordered
     ]  # fmt: skip
@@ -70,13 +70,11 @@ def _axes(spots: Sequence[Spot], box: Box) -> tuple[Axis, Axis]:
     highs = [one.interval[1] if one.interval else one.right for one in spots]
     low, high = PERCENT * min(lows), PERCENT * max(highs)
     room = max(1.0, 0.08 * (high - low))
-    up = Axis(max(0.0, low - room), min(PERCENT, high + room) + 0.5, box.bottom, box.top)
+    up = Axis(max(0.0, low - room), min(PERCENT, high + room) + room / 3, box.bottom, box.top)
     return axis_of([one.seconds for one in spots], box.left, box.right, pad=0.1), up
 
 
-def _references(
-    scene: Scene, spots: Sequence[Spot], box: Box, across: Axis, up: Axis
-) -> list[Box]:
+def _references(scene: Scene, spots: Sequence[Spot], box: Box, across: Axis, up: Axis) -> list[Box]:
     """Lines through the LLM alone: up and to the left of both is better in both."""
     base = next((one for one in spots if one.kind == "llm"), None)
     if base is None:
@@ -95,7 +93,7 @@ def _interval(scene: Scene, spot: Spot, across: Axis, up: Axis) -> list[Box]:
         return []
     x = across.at(spot.seconds)
     low, high = (up.at(PERCENT * end) for end in spot.interval)
-    colour = _colour(spot.kind)
+    colour = spot.kind
     strength = 0.9 if spot.first else 0.35
     scene.add(Line(((x, low), (x, high)), colour, 1.5, opacity=strength))
     scene.add(*(Line(((x - 3, y), (x + 3, y)), colour, 1.5, opacity=strength) for y in (low, high)))
@@ -126,16 +124,12 @@ def _mark(spot: Spot, across: Axis, up: Axis) -> Mark:
     look = LOOKS[spot.kind]
     x, y = across.at(spot.seconds), up.at(PERCENT * spot.right)
     radius = 6.5 if spot.first else 5.0
-    return Mark(x, y, look.shape, _colour(spot.kind), radius, look.hollow, spot.told)
+    return Mark(x, y, look.shape, spot.kind, radius, look.hollow, spot.told)
 
 
 def _name(spot: Spot) -> str:
     """In a sweep the value alone would do, but a label is read by itself."""
     return f"{spot.knob[0]} {spot.knob[1]:g}" if spot.knob else spot.label
-
-
-def _colour(kind: Kind) -> str:
-    return kind
 
 
 def _rank(spot: Spot) -> int:

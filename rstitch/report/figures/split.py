@@ -45,7 +45,8 @@ def split(parts: Sequence[Part], width: float, title: str) -> Scene:
     box = Box(labels, top, width - 56, top + row * len(parts))
     scene.height = box.bottom + BOTTOM
     axis = _axis(parts, box)
-    along_bottom(scene, box, axis, "times, logarithmic: right of 1 is faster than the LLM alone")
+    short = "times, logarithmic: right of 1 is faster"
+    along_bottom(scene, box, axis, short if narrow else f"{short} than the LLM alone")
     for number, part in enumerate(parts):
         _row(scene, part, axis, box, box.top + row * number, row, narrow)
     x = axis.at(1.0)
