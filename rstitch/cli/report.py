@@ -1,4 +1,4 @@
-"""`rstitch report`: runs as one page, pictures and a card; a card checked; the paper's own table."""
+"""`rstitch report`: runs as a page, pictures, a card; a card checked; the paper's own table."""
 
 from __future__ import annotations
 

@@ -75,4 +75,7 @@ def _overwritten(overwritten: Mapping[str, Any]) -> Iterator[str]:
     if overwritten.get("n") is not None:
         names = list(overwritten.get("problems") or [])
         listed = f": {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}" if names else ""
-        yield f"Answers that the SLM alone gets right and stitching does not: {overwritten['n']}{listed}."
+        yield (
+            f"Answers that the SLM alone gets right and stitching does not: "
+            f"{overwritten['n']}{listed}."
+        )

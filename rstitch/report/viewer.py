@@ -106,7 +106,7 @@ def traces(run: Loaded, most: int) -> Traces:
 
 def _questions(run: Loaded) -> dict[str, tuple[str, str]]:
     """Text and gold answer by problem, of tasks that can be made without a network."""
-    if "path" not in run.asked["task"] and not run.asked["task"]["name"] in LOCAL:
+    if "path" not in run.asked["task"] and run.asked["task"]["name"] not in LOCAL:
         return {}
     made = task_of(run.asked)
     return {one.id: (one.text, one.answer) for one in made[1]} if made else {}

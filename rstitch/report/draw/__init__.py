@@ -1,1 +1,1 @@
-"""Drawing without a library: shapes in pixels, written as SVG for pages and as PNG by matplotlib."""
+"""Shapes in pixels, laid out without a library; written as SVG for pages, by matplotlib as PNG."""
