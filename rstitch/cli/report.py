@@ -102,10 +102,9 @@ def _report(
 
     with progress() as tell:
         loaded = []
-        for done, path in enumerate(runs):
-            tell("reading runs", done, len(runs))
+        for path in runs:
             loaded.append(load(path))
-        tell("reading runs", len(runs), len(runs))
+            tell("reading runs", len(loaded), len(runs))
     parts, made = sections(loaded), []
     if card:
         written.save("--card", card, json.dumps(make_card(runs, card.parent), indent=1) + "\n")

@@ -147,6 +147,7 @@ def _section(run: Loaded, most: int) -> dict[str, Any]:
         "about": about(run),
         "figures": [one.html() for one in figures(run)],
         "baseline": run.table.baseline,
+        "many": run.table.in_flight > 1,
         "accuracy": shown.accuracy(run),
         "speed": shown.speed(run),
         "groups": shown.by_group(run),

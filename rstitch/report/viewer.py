@@ -30,6 +30,8 @@ class Choice:
     ours: Record
     theirs: Record | None
     """The LLM alone, on the same problem and sample."""
+    many: bool
+    """Many were in flight."""
 
     @property
     def kind(self) -> str:
@@ -45,10 +47,12 @@ class Choice:
 
     @property
     def slowdown(self) -> float | None:
-        """Our seconds over theirs, one at a time."""
+        """Our seconds over theirs; tokens where many were in flight, which have no latency."""
         if self.theirs is None or "failed" in (self.ours["reason"], self.theirs["reason"]):
             return None
-        return median(self.ours["seconds"]) / max(median(self.theirs["seconds"]), 1e-9)
+        if self.many:
+            return float(self.ours["tokens"] / max(self.theirs["tokens"], 1))
+        return float(median(self.ours["seconds"]) / max(median(self.theirs["seconds"]), 1e-9))
 
     @property
     def order(self) -> tuple[bool, float]:
@@ -64,9 +68,9 @@ def choices(run: Loaded) -> list[Choice]:
         if one["type"] == "answer"
     }
     labels = {claim.method for claim in claims(run.config, run.table)} or {run.asked["reference"]}
-    base = run.table.baseline
+    base, many = run.table.baseline, run.table.in_flight > 1
     found = [
-        Choice(cell, one, answers.get((base, cell[1], cell[2])) if base else None)
+        Choice(cell, one, answers.get((base, cell[1], cell[2])) if base else None, many)
         for cell, one in answers.items()
         if cell[0] in labels and cell[0] != base
     ]
@@ -125,6 +129,8 @@ def entry(
         "sample": record["sample"],
         "group": record["group"],
         "kind": choice.kind,
+        "times": None if choice.slowdown is None else float(f"{choice.slowdown:.3g}"),
+        "unit": "tokens" if choice.many else "time",
         "question": question[0] if question else None,
         "gold": question[1] if question else None,
         "ours": {**_told(record), **_pieces(record, decoder)},

@@ -51,9 +51,9 @@ def run(at: Path, *methods: str, **changes: Any) -> Path:
     return out
 
 
-def edited(path: Path, change: Callable[[dict[str, Any]], bool]) -> None:
-    """Change the first record for which `change` says that it did."""
+def edited(path: Path, change: Callable[[dict[str, Any]], bool], every: bool = False) -> None:
+    """Change the first record for which `change` says that it did, or every one."""
     file = path / directory.RECORDS
     lines = [json.loads(line) for line in file.read_text().splitlines()]
-    assert any(change(one) for one in lines), "nothing was changed"
+    assert any([change(one) for one in lines] if every else map(change, lines)), "none was changed"
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -14,11 +14,10 @@
   const cut = (one) => (one.reason === "length" ? ", cut off" : "");
 
   function label(entry) {
-    const times = entry.llm ? entry.ours.seconds / entry.llm.seconds : 0;
     if (entry.kind === "regression") return "LLM right, stitched wrong";
     if (entry.kind === "wrong") return "wrong";
     if (entry.kind === "gain") return "LLM wrong, stitched right";
-    return times ? `${times.toFixed(2)} times the LLM's time` : "right";
+    return entry.times ? `${entry.times.toFixed(2)} times the LLM's ${entry.unit}` : verdict(entry.ours);
   }
 
   function tokens(ours) {
@@ -82,14 +81,15 @@
       step(...moves[event.key]);
     });
     const { ours, llm } = entry;
+    const time = (one) => (entry.unit === "time" ? `${seconds(one.seconds)}, ` : "");
     const share = ours.tokens ? (100 * ours.llm_tokens / ours.tokens).toFixed(0) : 0;
     const head = (name, one, more) => el("h5", {}, name + ": ",
       el("span", { class: one.right ? "good" : "bad" }, verdict(one)), el("span", {}, `${cut(one)}, ${more}`));
     const left = el("div", { class: "side" },
-      head(entry.method, ours, `${seconds(ours.seconds)}, ${ours.tokens} tokens, ${share} % of them the LLM's`), box, info);
+      head(entry.method, ours, `${time(ours)}${ours.tokens} tokens, ${share} % of them the LLM's`), box, info);
     const both = el("div", { class: "both" }, left);
     if (llm) both.append(el("div", { class: "side" },
-      head("LLM alone", llm, `${seconds(llm.seconds)}, ${llm.tokens} tokens`),
+      head("LLM alone", llm, `${time(llm)}${llm.tokens} tokens`),
       el("div", { class: "answer", tabindex: "0", role: "group", "aria-label": "The LLM's answer" }, llm.text)));
     const toggle = el("input", { type: "checkbox" });
     toggle.checked = !hidden();

@@ -58,11 +58,11 @@ def _draw(axes: Axes, item: Item, order: int, face: str) -> None:
 
     paint = PALETTE[item.colour].light
     if isinstance(item, Line):
-        dashes = {"dashes": (4, 4)} if item.dashed else {}
+        style: Any = (0, (4, 4)) if item.dashed else "-"
         xs, ys = zip(*item.points, strict=True)
         axes.plot(
             xs, ys, color=paint, linewidth=item.width * POINT, alpha=item.opacity, zorder=order,
-            **dashes,
+            linestyle=style,
         )  # fmt: skip
     elif isinstance(item, Bar):
         corner, size = (item.x, item.y), (item.width, item.height)
@@ -70,9 +70,9 @@ def _draw(axes: Axes, item: Item, order: int, face: str) -> None:
             Rectangle(corner, *size, facecolor=paint, linewidth=0, alpha=item.opacity, zorder=order)
         )
     elif isinstance(item, Mark):
-        size = item.radius * 2 * POINT * (0.72 if item.shape == "diamond" else 1)
+        across = item.radius * 2 * POINT * (0.72 if item.shape == "diamond" else 1)
         axes.plot(
-            [item.x], [item.y], SHAPES[item.shape], markersize=size, markeredgecolor=paint,
+            [item.x], [item.y], SHAPES[item.shape], markersize=across, markeredgecolor=paint,
             markerfacecolor=PALETTE["page"].light if item.hollow else paint,
             markeredgewidth=1.6 * POINT, zorder=order,
         )  # fmt: skip
