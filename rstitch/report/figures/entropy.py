@@ -87,6 +87,7 @@ def windows(found: Mapping[str, Any], width: float) -> Scene | None:
     values = [v for _, _, curve in curves for v in curve.values()]
     values += [overall] if overall is not None else []
     entries = [Legend(name, colour, "circle") for _, (name, colour), _ in curves]
+    entries += [Legend(f"all tokens: {overall:.3g}", "soft")] if overall is not None else []
     top = legend(scene, 8, 12, width - 4, entries) + 24
     box = Box(60, top, width - 14, 300 - BOTTOM)
     sizes = sorted({size for _, _, curve in curves for size in curve})
@@ -96,10 +97,7 @@ def windows(found: Mapping[str, Any], width: float) -> Scene | None:
     _sizes(scene, box, across, sizes)
     if overall is not None:
         y = up.at(overall)
-        scene.add(
-            Line(((box.left, y), (box.right, y)), "soft", 1.2, dashed=True),
-            Text(box.right, y - 9, f"all tokens: {overall:.3g}", "soft", SMALL, "end"),
-        )
+        scene.add(Line(((box.left, y), (box.right, y)), "soft", 1.2, dashed=True))
     for _, (name, colour), curve in curves:
         points = [(across.at(size), up.at(value)) for size, value in sorted(curve.items())]
         scene.add(Line(points, colour, 1.8))

@@ -29,6 +29,8 @@ class Spot:
     """It is what the comparison is about."""
     knob: tuple[str, float] | None = None
     """Of a sweep: the parameter that varies, and its value."""
+    curve: str = ""
+    """The rule whose settings a line connects."""
 
     @property
     def told(self) -> str:
@@ -101,13 +103,13 @@ def _interval(scene: Scene, spot: Spot, across: Axis, up: Axis) -> list[Box]:
 
 
 def _curves(scene: Scene, spots: Sequence[Spot], across: Axis, up: Axis) -> list[Box]:
-    names = dict.fromkeys((one.label.split(",")[0], one.knob[0]) for one in spots if one.knob)
+    names = dict.fromkeys((one.curve, one.knob[0]) for one in spots if one.knob)
     crossed = []
     for rule, knob in names:
         points = sorted(
             (one.knob[1], across.at(one.seconds), up.at(PERCENT * one.right))
             for one in spots
-            if one.knob and (one.label.split(",")[0], one.knob[0]) == (rule, knob)
+            if one.knob and (one.curve, one.knob[0]) == (rule, knob)
         )
         path = [(x, y) for _, x, y in points]
         scene.add(Line(path, "ours", 1.8, opacity=0.7))

@@ -24,6 +24,7 @@ def spots(run: Loaded) -> list[Spot]:
                 Spot(
                     row.method, kind_of(methods[row.method]), seconds, row.right, row.interval,
                     len(first) == 1 and row.method in first, varying.get(row.method),
+                    methods[row.method]["name"],
                 )
             )  # fmt: skip
     return found

@@ -48,9 +48,10 @@ def split(parts: Sequence[Part], width: float, title: str) -> Scene:
     short = "times, logarithmic: right of 1 is faster"
     along_bottom(scene, box, axis, short if narrow else f"{short} than the LLM alone")
     for number, part in enumerate(parts):
-        _row(scene, part, axis, box, box.top + row * number, row, narrow)
-    x = axis.at(1.0)
-    scene.add(Line(((x, box.top), (x, box.bottom)), "ink", 1.2))
+        top = box.top + row * number
+        _row(scene, part, axis, box, top, row, narrow)
+        x, above = axis.at(1.0), 18 if narrow else 0  # where a name may stand
+        scene.add(Line(((x, top + above), (x, top + row)), "ink", 1.2))
     return scene
 
 

@@ -40,7 +40,7 @@ def _spot(one: Aggregate) -> Spot:
     rule, _, tau = one.method.partition(" ")
     knob = ("tau", float(tau)) if tau else None
     return Spot(
-        one.method, KINDS.get(rule, "ours"), one.seconds, one.accuracy / 100, first=False, knob=knob
+        one.method, KINDS.get(rule, "ours"), one.seconds, one.accuracy / 100, knob=knob, curve=rule
     )
 
 
