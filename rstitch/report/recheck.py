@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,15 +55,25 @@ def recheck(path: Path, config: Mapping[str, Any], tell: Tell = silent) -> Found
         if answers is None:
             found.trust("right or wrong: the task cannot be made again here")
         decoder = Decoder.of(config)
+        written, timed = Counter[str](), Counter[str]()
         for one in directory.read_records(path):
+            if one["type"] == "batch":
+                timed[one["method"]] += one["tokens"]
             if one["type"] != "answer":
                 continue
+            written[one["method"]] += one["tokens"]
             tell("checking", found.records, due)
             found.records += 1
             where = f"{one['method']}, {one['problem']}, sample {one['sample']}"
             for line in _wrong(one, config, answers, decoder, found):
                 found.differences.append(f"{where}: {line}")
     tell("checking", due, due)
+    for method, tokens in timed.items():
+        found.trust(f"seconds of the rate of {method}")
+        if tokens > written[method]:
+            found.differences.append(
+                f"{method}: its rate is of {tokens} tokens, its answers have {written[method]}"
+            )
     return found
 
 

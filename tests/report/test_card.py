@@ -14,7 +14,7 @@ from rstitch.report.card import make_card, verified, verify
 from rstitch.report.loaded import load
 from tests.cli.terminal import rstitch
 from tests.evals.doubles import STITCHED
-from tests.report.made import edited
+from tests.report.made import edited, run
 
 Record = dict[str, Any]
 
@@ -92,6 +92,21 @@ def test_an_edited_card_is_named_by_its_key(finished: Path) -> None:
     card["table"][1]["right"] = 0.99
     (line,) = verify(card, [finished])
     assert line.startswith("table[1].right: the card says 0.99, the runs make ")
+
+
+def test_a_rate_of_more_tokens_than_were_written(tmp_path: Path) -> None:
+    out = run(tmp_path, "llm", "slm", in_flight=2)
+    assert verified(make_card([out]), [out]).notes == {
+        "seconds of the rate of llm": 1, "seconds of the rate of slm": 1
+    }  # fmt: skip
+
+    def change(one: Record) -> bool:
+        one["tokens"] = one["tokens"] + 1 if one["type"] == "batch" else one["tokens"]
+        return one["type"] == "batch"
+
+    edited(out, change)
+    (line,) = verify(make_card([out]), [out])
+    assert line.startswith("runs[0]: llm: its rate is of ")
 
 
 def test_an_unfinished_run_has_no_card(copy: Path) -> None:
