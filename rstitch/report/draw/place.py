@@ -16,7 +16,7 @@ DIRECTIONS = ((1, 0), (-1, 0), (0, -1), (0, 1), (0.8, -0.7), (0.8, 0.7), (-0.8, 
 BESIDE = 9.0
 """Pixels from a point to a label that needs no line."""
 GRID = 9.0
-CROSSING, ON_LINE, TIED = 60.0, 14.0, 14.0
+CROSSING, ON_LINE, TIED = 60.0, 22.0, 14.0
 """What it costs, in pixels of distance, to cross another's line, to lie on a line that is drawn,
 and to need a line."""
 

@@ -55,6 +55,7 @@ def png(scene: Scene, path: Path) -> None:
 
 def _draw(axes: Axes, item: Item, order: int, face: str) -> None:
     from matplotlib.patches import Rectangle
+    from matplotlib.patheffects import withStroke
 
     paint = PALETTE[item.colour].light
     if isinstance(item, Line):
@@ -83,6 +84,7 @@ def _draw(axes: Axes, item: Item, order: int, face: str) -> None:
             va="center_baseline" if item.upright else "center", zorder=order,
             fontweight="bold" if item.bold else "normal", family=face,
             rotation=0 if item.upright else 90,
+            path_effects=[withStroke(linewidth=3 * POINT, foreground=PALETTE["page"].light)],
         )  # fmt: skip
 
 
