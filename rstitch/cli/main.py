@@ -20,6 +20,7 @@ from rstitch.cli import (
     pairs,
     profile,
     record,
+    report,
     sweep,
 )
 from rstitch.errors import RStitchError
@@ -43,6 +44,7 @@ app.command("check")(check.check)
 app.command("pairs")(pairs.pairs)
 app.command("profile")(profile.profile)
 app.command("explain")(explain.explain)
+app.command("report")(report.report)
 app.command("convert")(convert.convert)
 
 
