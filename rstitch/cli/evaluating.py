@@ -117,9 +117,9 @@ def carry_out(
     with stitch, verify.Verifier() as verifier:
         plan = replace(plan, sampling=replace(stitch.defaults.sampling, **asked.sampling))
         plan = replace(plan, methods=_able(stitch, plan.methods, optional))
-        _tell_gold(plan.problems, task, verifier)
-        about = _about(stitch, pair, slm, llm)
-        with _progress() as tell:
+        tell_gold(plan.problems, task, verifier)
+        about = about_run(stitch, pair, slm, llm)
+        with progress() as tell:
             found = evaluate.run(stitch, plan, asked.out, about, verifier, tell)
     _print(found.config, found.records, asked, verifier)
 
@@ -161,7 +161,7 @@ def _able(
     return found
 
 
-def _about(stitch: Stitch, pair: str, slm: str | None, llm: str | None) -> dict[str, Any]:
+def about_run(stitch: Stitch, pair: str, slm: str | None, llm: str | None) -> dict[str, Any]:
     """What a run belongs to beside its plan."""
     from rstitch.evals.machine import machine, model, weights
 
@@ -177,7 +177,7 @@ def _about(stitch: Stitch, pair: str, slm: str | None, llm: str | None) -> dict[
     }  # fmt: skip
 
 
-def _tell_gold(problems: Sequence[Problem], task: Task, verifier: Verifier) -> None:
+def tell_gold(problems: Sequence[Problem], task: Task, verifier: Verifier) -> None:
     """A line about gold answers that are compared as text."""
     from rstitch.evals.normal import normal, number
     from rstitch.evals.task import unparsable
@@ -195,7 +195,7 @@ def _tell_gold(problems: Sequence[Problem], task: Task, verifier: Verifier) -> N
 
 
 @contextmanager
-def _progress() -> Iterator[Tell]:
+def progress() -> Iterator[Tell]:
     """A bar on a terminal; elsewhere a line per tenth, on stderr."""
     from rich.console import Console
     from rich.progress import Progress

@@ -17,6 +17,7 @@ from rstitch.cli import (
     generate,
     pairs,
     profile,
+    study,
     sweep,
 )
 from rstitch.errors import RStitchError
@@ -33,6 +34,7 @@ app.command("generate")(generate.generate)
 app.command("eval")(eval.evaluate)
 app.command("compare")(compare.compare)
 app.command("sweep")(sweep.sweep)
+app.command("study")(study.study)
 app.command("check")(check.check)
 app.command("pairs")(pairs.pairs)
 app.command("profile")(profile.profile)
