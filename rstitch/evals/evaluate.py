@@ -271,6 +271,7 @@ def _record(
         **counts,
         "extra": {k: v for k, v in written.extra.items() if k not in counts and k != "trace"},
         "text": written.text,
+        "inside": written.inside,
         "traces": _traces(written) if plan.traces else [],
     }
 

@@ -89,6 +89,8 @@ class Comparison:
     points: float
     low: float
     """Lower end of the one-sided 95 % interval; -100 for a single problem."""
+    high: float
+    """Upper end of the other; both are the ends of a two-sided 90 % interval."""
     p: float
     """Two-sided, by the signs of the problems that differ; not corrected for other comparisons."""
     verdict: Literal["not worse", "worse", "unclear"]
@@ -161,7 +163,7 @@ def compare(ours: Sequence[float], theirs: Sequence[float], margin: float = MARG
     elif high < -margin:
         verdict = "worse"
     needed = None if n < 2 or points <= -margin else _needed(rates, margin)
-    return Comparison(points, low, sign_test(ours, theirs), verdict, n, needed)
+    return Comparison(points, low, high, sign_test(ours, theirs), verdict, n, needed)
 
 
 def fewest(margin: float = MARGIN) -> int:
