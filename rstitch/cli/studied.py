@@ -92,7 +92,9 @@ def _row(line: Line) -> list[str]:
         f"{100 * row.truncated:.1f}", f"{timed.seconds:.3g}" if timed else "",
     ]  # fmt: skip
     speed = timed.speed if timed else None
-    cells += [f"{speed.ratio:.2f}x", "{:.2f} to {:.2f}".format(*speed.interval)] if speed else ["", ""]
+    cells += (
+        [f"{speed.ratio:.2f}x", "{:.2f} to {:.2f}".format(*speed.interval)] if speed else ["", ""]
+    )
     cells += [f"~{priced.seconds:.3g}", _times(priced.speed_up, "~")] if priced else ["", ""]
     return [*cells, *([f"{paper.seconds:.4g}", _times(paper.speed_up)] if paper else ["", ""])]
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from collections.abc import Iterator
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,7 +46,9 @@ def study(
     slm: options.Slm = None,
     llm: options.Llm = None,
     draft: Draft = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; the study's if left out.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu or cuda; the study's if left out.")
+    ] = None,
     dtype: Annotated[
         str | None, typer.Option(help="float32, bfloat16 or float16; the study's if left out.")
     ] = None,
@@ -113,9 +114,7 @@ def _pair(study: Study, suffix: Mapping[str, str] | None = None) -> Iterator[tup
     """The pair, with the seconds that loading took."""
     started = time.perf_counter()
     settings = {"max_rows": study.in_flight, **study.settings}
-    with options.open_pair(
-        study.pair, study.slm, study.llm, suffix=suffix, **settings
-    ) as stitch:
+    with options.open_pair(study.pair, study.slm, study.llm, suffix=suffix, **settings) as stitch:
         yield stitch, time.perf_counter() - started
 
 
@@ -183,19 +182,18 @@ def _cells(
 
 def _finish(out: Path, as_json: bool) -> None:
     """The tables on stdout and beside the runs, and the run card."""
-    import json
-
     from rstitch.cli import studied
     from rstitch.evals.study import kept
     from rstitch.evals.study.cells import cells
     from rstitch.evals.study.outcome import outcome
+    from rstitch.report.card import make_card
 
     found = kept.read(out)
     assert found is not None, out
     made = outcome(found)
     kept.write(out / kept.TABLE, studied.as_json(found, made))
     runs = [found.cell(cell.name) for cell in cells(found.study)]
-    kept.write(out / kept.CARD, import_module("rstitch.report.card").make_card(runs))
+    kept.write(out / kept.CARD, make_card(runs))
     if as_json:
         typer.echo(json.dumps(studied.as_json(found, made)))
     else:

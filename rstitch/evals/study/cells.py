@@ -1,8 +1,8 @@
 """The evaluation runs of a study. Each is a directory of its own, as `rstitch eval` makes one.
 
-    accuracy-BUDGET-TASK    all problems, several samples, many in flight
-    latency-BUDGET-TASK     a few problems, one answer at a time, methods taking turns
-    draft-BUDGET-TASK       the same problems, speculation with the other draft
+accuracy-BUDGET-TASK    all problems, several samples, many in flight
+latency-BUDGET-TASK     a few problems, one answer at a time, methods taking turns
+draft-BUDGET-TASK       the same problems, speculation with the other draft
 """
 
 from __future__ import annotations

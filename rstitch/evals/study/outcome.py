@@ -114,9 +114,7 @@ def _task(
     kept: Kept, budget: int, task: str, kinds: Mapping[Kind, _Read], prices: Prices | None
 ) -> Iterator[Line]:
     nothing = _Read({}, [])
-    every, timed, draft = (
-        kinds.get(kind, nothing) for kind in ("accuracy", "latency", "draft")
-    )
+    every, timed, draft = (kinds.get(kind, nothing) for kind in ("accuracy", "latency", "draft"))
     priced = _priced(every, prices)
     base = priced.get("llm")
 

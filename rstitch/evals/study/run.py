@@ -69,7 +69,7 @@ def run(
     """These cells on this pair, each begun or gone on with. about: as of an evaluation."""
     for at, cell in enumerate(todo, 1):
         plan = _plan(place.study, cell, asked[cell.task], stitch)
-        told = _named(f"[{at}/{len(todo)}] {cell.name}", tell)
+        told = _told(f"[{at}/{len(todo)}] {cell.name}", cell.methods, tell)
         evaluate.run(stitch, plan, place.cell(cell.name), about, verifier, told)
 
 
@@ -97,5 +97,13 @@ def _methods(cell: Cell) -> dict[str, Method]:
     return found
 
 
-def _named(name: str, tell: Tell) -> Callable[[str, int, int], None]:
-    return lambda what, done, total: tell(f"{name}, {what}", done, total)
+def _told(name: str, methods: Sequence[str], tell: Tell) -> Callable[[str, int, int], None]:
+    """How much of a whole cell is done, whichever method is at it."""
+
+    def told(what: str, done: int, total: int) -> None:
+        if what in methods:  # many in flight, one method after the other
+            tell(name, list(methods).index(what) * total + done, total * len(methods))
+        else:
+            tell(f"{name}, settling methods" if what.startswith("settling") else name, done, total)
+
+    return told
