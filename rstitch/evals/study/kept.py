@@ -64,7 +64,9 @@ def read(path: Path, asked: Mapping[str, Any] | None = None) -> Kept | None:
         content = json.loads(file.read_text(encoding="utf-8"))
         if content["version"] != VERSION:
             raise ValueError(f"version {content['version']}, this rstitch reads {VERSION}")
-        probe = {k: tuple(v) if isinstance(v, list) else v for k, v in content["probe"].items()}
+        probe: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in content["probe"].items()
+        }
         found = Kept(
             path,
             spec.from_dict(content["settled"], str(file)),

@@ -142,7 +142,9 @@ def from_dict(content: Mapping[str, Any], where: str) -> Study:
     for key in ("title", "pair", "tasks", "budgets", "taus"):
         if key not in content:
             raise BadRequest(f"{where}: {key!r} is missing")
-    given = {key: tuple(v) if isinstance(v, list) else v for key, v in content.items()}
+    given: dict[str, Any] = {
+        key: tuple(v) if isinstance(v, list) else v for key, v in content.items()
+    }
     try:
         return Study(**given)
     except TypeError as error:  # a key of [sampling] or [settings] that is none
