@@ -94,7 +94,8 @@ def test_a_study_that_was_stopped_goes_on(
     assert stopped.code == 130 and not (tmp_path / "out" / "table.json").exists()
     monkeypatch.undo()
     owed = rstitch(*study)
-    assert owed.line.endswith("give --yes to go on, or --hours for less") is False or owed.code == 1
+    assert owed.code == 1
+    assert owed.err.rstrip().endswith("give --yes to go on, or --hours for less")
     done = rstitch(*study, "--yes")
     assert done.code == 0 and (tmp_path / "out" / "card.json").exists(), done.err
     begun(tmp_path, 1)
