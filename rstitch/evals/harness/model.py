@@ -70,7 +70,7 @@ class Stitched(LM):  # type: ignore[misc]  # lm_eval is not typed
         settings = {key: value for key, value in more.items() if key in known}
         settings["device"] = _device(device)
         params = {key: value for key, value in more.items() if key not in known}
-        rows = int(batch_size) if str(batch_size or 1).isdecimal() else 1
+        rows = int(str(batch_size)) if str(batch_size).isdecimal() else 1
         if rows > 1:
             settings.setdefault("max_rows", rows)
         name, own = parse(method)
