@@ -140,8 +140,8 @@ def test_the_thought_is_stripped_and_stops_are_for_the_answer(model: Any) -> Non
     [
         ({"thinking": "no"}, "thinking is 'no'; it must be strip or keep"),
         ({"method": "slim"}, "unknown method 'slim'; known: brief"),
-        ({"method": "speculative"}, "method=speculative answers one question at a time"),
-        ({"method": "coin"}, "method=coin is settled on a pilot for p, which rstitch eval has"),
+        ({"method": "speculative", "tau": None}, "method=speculative answers one question at a time"),
+        ({"method": "coin", "tau": None}, "method=coin is settled on a pilot for p, which rstitch eval has"),
         ({"widow": 8}, "method 'stitched' has no parameter 'widow'"),
     ],
 )
