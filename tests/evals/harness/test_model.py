@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from rstitch.errors import BadRequest
-from rstitch.evals import methods
 from tests.evals.doubles import plan, run
 from tests.pair import pair
 
@@ -140,8 +139,14 @@ def test_the_thought_is_stripped_and_stops_are_for_the_answer(model: Any) -> Non
     [
         ({"thinking": "no"}, "thinking is 'no'; it must be strip or keep"),
         ({"method": "slim"}, "unknown method 'slim'; known: brief"),
-        ({"method": "speculative", "tau": None}, "method=speculative answers one question at a time"),
-        ({"method": "coin", "tau": None}, "method=coin is settled on a pilot for p, which rstitch eval has"),
+        (
+            {"method": "speculative", "tau": None},
+            "method=speculative answers one question at a time",
+        ),
+        (
+            {"method": "coin", "tau": None},
+            "method=coin is settled on a pilot for p, which rstitch eval has",
+        ),
         ({"widow": 8}, "method 'stitched' has no parameter 'widow'"),
     ],
 )
