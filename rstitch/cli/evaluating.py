@@ -155,9 +155,9 @@ def ready(
     with stitch, Verifier() as verifier:
         plan = replace(plan, sampling=replace(stitch.defaults.sampling, **asked.sampling))
         plan = replace(plan, methods=_able(stitch, plan.methods, optional))
-        _tell_gold(plan.problems, plan.task, verifier)
+        tell_gold(plan.problems, plan.task, verifier)
         with progress() as tell:
-            yield Ready(stitch, plan, _about(stitch, pair, slm, llm), verifier, tell)
+            yield Ready(stitch, plan, about_run(stitch, pair, slm, llm), verifier, tell)
 
 
 def _methods(given: Sequence[str], like: str | None) -> tuple[dict[str, Any], str]:
@@ -197,7 +197,7 @@ def _able(
     return found
 
 
-def _about(stitch: Stitch, pair: str, slm: str | None, llm: str | None) -> dict[str, Any]:
+def about_run(stitch: Stitch, pair: str, slm: str | None, llm: str | None) -> dict[str, Any]:
     """What a run belongs to beside its plan."""
     from rstitch.evals.machine import machine, model, weights
 
@@ -213,7 +213,7 @@ def _about(stitch: Stitch, pair: str, slm: str | None, llm: str | None) -> dict[
     }  # fmt: skip
 
 
-def _tell_gold(problems: Sequence[Problem], task: Task, verifier: Verifier) -> None:
+def tell_gold(problems: Sequence[Problem], task: Task, verifier: Verifier) -> None:
     """A line about gold answers that are compared as text."""
     from rstitch.evals.normal import normal, number
     from rstitch.evals.task import unparsable

@@ -21,6 +21,7 @@ from rstitch.cli import (
     profile,
     record,
     report,
+    study,
     sweep,
 )
 from rstitch.errors import RStitchError
@@ -40,6 +41,7 @@ app.command("sweep")(sweep.sweep)
 app.command("record")(record.record)
 app.command("analyse")(analyse.analyse)
 app.command("calibrate")(calibrate.calibrate)
+app.command("study")(study.study)
 app.command("check")(check.check)
 app.command("pairs")(pairs.pairs)
 app.command("profile")(profile.profile)

@@ -73,7 +73,7 @@ def begin(path: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     config = read_config(path)
     wanted = json.loads(json.dumps(asked))
-    for key, before, now in _differing(config["asked"], wanted):
+    for key, before, now in differing(config["asked"], wanted):
         raise BadRun(
             f"--out {path} was begun with {key} = {json.dumps(before)}, now it is "
             f"{json.dumps(now)}; give the same to go on, or another directory"
@@ -221,10 +221,10 @@ def _whole(path: Path) -> int:
     return found
 
 
-def _differing(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+def differing(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
     """(dotted key, value before, value now) of everything that is not the same."""
     if isinstance(before, dict) and isinstance(now, dict):
         for name in dict.fromkeys([*before, *now]):
-            yield from _differing(before.get(name), now.get(name), f"{key}.{name}".lstrip("."))
+            yield from differing(before.get(name), now.get(name), f"{key}.{name}".lstrip("."))
     elif before != now:
         yield key, before, now

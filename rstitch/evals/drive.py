@@ -114,4 +114,5 @@ def streams(stitch: Stitch, ask: Ask) -> list[Stream]:
         max_tokens=ask.max_tokens,
         stop=ask.stop,
         begun=ask.begun,
+        raw=ask.raw,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -68,6 +69,27 @@ def test_a_killed_run_goes_on_where_it_was(task: str, tmp_path: Path) -> None:
     done = rstitch(*argv, "--json")
     assert done.code == 0 and json.loads(done.out)["rows"][0]["answers"] == 3
     assert records.read_bytes().startswith(before)
+
+
+def test_a_disk_that_fills_up_is_one_line_and_the_run_goes_on(task: str, tmp_path: Path) -> None:
+    """The bound on a file's size stands for the disk: enough for some of the sixty answers."""
+    out = tmp_path / "run"
+    argv = ["eval", task, "--out", str(out), "--repeats", "1", "--method", "slm", *OPTIONS]
+    argv += ["--samples", "20"]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (9000, before[1]))
+    try:
+        full = rstitch(*argv)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (full.code, full.out) == (1, "") and "Traceback" not in full.err
+    last = full.err.splitlines()[-1]
+    assert last.startswith("rstitch: ") and "records.jsonl cannot be written: " in last, last
+    assert last.endswith("what was finished is kept: make room and give the same command again")
+    kept = (out / "records.jsonl").read_bytes()
+    assert kept.endswith(b"\n") and len(kept) <= 9000
+    done = rstitch(*argv, "--json")
+    assert done.code == 0 and json.loads(done.out)["rows"][0]["answers"] == 60
 
 
 def test_many_in_flight_with_controls(task: str, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from rstitch.policy import Policy
+from rstitch.prompts import Prompt
 from rstitch.types import Sampling, sample_seed
 
 if TYPE_CHECKING:
@@ -37,13 +38,15 @@ class Question:
 class Ask:
     """Something for the pair to write."""
 
-    prompt: str
+    prompt: Prompt
     policy: Policy
     sampling: Sampling
     max_tokens: int
     n: int = 1
     stop: tuple[str, ...] = ()
     begun: tuple[int, ...] = ()
+    raw: bool = False
+    """The prompt is fed as it is, without a chat template."""
 
 
 @dataclass(frozen=True, slots=True)
