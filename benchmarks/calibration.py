@@ -20,7 +20,7 @@ import numpy as np
 import rstitch
 from benchmarks.common import finish, models_of, pair_parser, parsed, progress, say
 from rstitch.api import Stitch
-from rstitch.evals import bound
+from rstitch.evals.calibration import bound
 from rstitch.evals.grade import is_right
 from rstitch.pairs.recipe.problem import Problem
 from rstitch.pairs.recipe.splits import problems, spread

@@ -39,7 +39,7 @@ UNITS = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODU
 
 def layer(unit: str) -> int:
     """Position of a unit such as "engine" in the order of imports."""
-    if unit == "cli":
+    if unit in ("cli", "__main__"):
         return CLI
     return next((i for i, units in enumerate(LAYERS) if unit in units), ELSE)
 

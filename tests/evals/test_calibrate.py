@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from rstitch.errors import BadRequest, BadRun
-from rstitch.evals import calibrate as measuring
-from rstitch.evals.calibration import Bound, Plan
-from rstitch.evals.curve import Curve, same_answer
-from rstitch.evals.deadline import Job, OutOfTime, answered
+from rstitch.evals.calibration import run as measuring
+from rstitch.evals.calibration.curve import Curve, same_answer
+from rstitch.evals.calibration.deadline import Job, OutOfTime, answered
+from rstitch.evals.calibration.plan import Bound, Plan
+from rstitch.evals.calibration.prompts import Prompts
 from rstitch.evals.directory import RECORDS, read_records
-from rstitch.evals.prompts import Prompts
 from rstitch.evals.task import Problem
 from rstitch.evals.verify import Plainly
 from rstitch.policy import make

@@ -9,10 +9,10 @@ import pytest
 
 from rstitch.errors import BadRequest
 from rstitch.evals import statistics as st
-from rstitch.evals.calibrate import spread_order
-from rstitch.evals.calibration import Bound
-from rstitch.evals.choice import Wanted, pick
-from rstitch.evals.curve import Curve, Point
+from rstitch.evals.calibration.choice import Wanted, pick
+from rstitch.evals.calibration.curve import Curve, Point
+from rstitch.evals.calibration.plan import Bound
+from rstitch.evals.calibration.run import spread_order
 
 
 def point(tau: float, agreed: int, seconds: float | None, share: float, **more: Any) -> Point:

@@ -4,10 +4,10 @@ First the LLM alone, many in flight; then one tau after the other, the same; the
 their latency, all methods taking turns. Everything finished is a line of a run directory, so that
 what is interrupted goes on, and what there was no time for can be had by the same command again.
 
-    prompts = calibrate.read("mine.txt")
+    prompts = read("mine.txt")
     with rstitch.load("r1-7b") as stitch, Verifier() as verifier:
-        plan = calibrate.Plan(prompts, taus=(0.01, 0.02, 0.05), sampling=stitch.defaults.sampling)
-        curve = calibrate.calibrate(stitch, plan, Path("run"), verifier)
+        plan = Plan(prompts, taus=(0.01, 0.02, 0.05), sampling=stitch.defaults.sampling)
+        curve = calibrate(stitch, plan, Path("run"), verifier)
     choice = pick(curve, Wanted(agreement=0.95))
 """
 
@@ -23,15 +23,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rstitch.errors import BadRequest, BadRun
-from rstitch.evals import bound, directory
-from rstitch.evals.calibration import TAUS, Bound, Plan
-from rstitch.evals.curve import AGAIN, LLM, Curve, curve, method_of, same_answer
-from rstitch.evals.deadline import Job, Outcome, OutOfTime, answered
+from rstitch.evals import directory
+from rstitch.evals.calibration import bound
+from rstitch.evals.calibration.curve import AGAIN, LLM, Curve, curve, method_of, same_answer
+from rstitch.evals.calibration.deadline import Job, Outcome, OutOfTime, answered
+from rstitch.evals.calibration.plan import Bound, Plan
 from rstitch.evals.directory import Run
 from rstitch.evals.evaluate import Tell
 from rstitch.evals.machine import machine, model, weights
 from rstitch.evals.methods.base import Question, again
-from rstitch.evals.prompts import read
 from rstitch.evals.task import Problem
 from rstitch.evals.verify import Verifier
 from rstitch.pairs.recipe.splits import spread
@@ -39,8 +39,6 @@ from rstitch.policy import Policy, make
 
 if TYPE_CHECKING:
     from rstitch.api import Stitch
-
-__all__ = ["TAUS", "Bound", "Plan", "calibrate", "read", "spread_order"]
 
 TIMED = 20
 """Prompts, at most, on which latencies are measured."""

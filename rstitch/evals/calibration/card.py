@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from rstitch.errors import BadRequest
-from rstitch.evals.calibration import Plan
-from rstitch.evals.choice import Choice
-from rstitch.evals.curve import Curve, Point
+from rstitch.evals.calibration.choice import Choice
+from rstitch.evals.calibration.curve import Curve, Point
+from rstitch.evals.calibration.plan import Plan
 from rstitch.pairs import Preset
 from rstitch.types import Side
 

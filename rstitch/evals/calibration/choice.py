@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from rstitch.errors import BadRequest
-from rstitch.evals import bound
-from rstitch.evals.calibration import Bound
-from rstitch.evals.curve import ALONE, Curve, Point
+from rstitch.evals.calibration import bound
+from rstitch.evals.calibration.curve import ALONE, Curve, Point
+from rstitch.evals.calibration.plan import Bound
 
 MARGIN = 0.01
 """Share of answers that may differ where nothing is asked for: the point that `statistics.MARGIN`

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-from rstitch.evals import bound
 from rstitch.evals import statistics as st
-from rstitch.evals.calibration import Bound
+from rstitch.evals.calibration import bound
+from rstitch.evals.calibration.plan import Bound
+from rstitch.evals.calibration.prompts import Prompts
 from rstitch.evals.extract import answer_of, final_part
 from rstitch.evals.grade import is_equal
-from rstitch.evals.prompts import Prompts
 from rstitch.evals.statistics import Interval
 from rstitch.evals.verify import Verifier
 

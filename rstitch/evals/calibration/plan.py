@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from rstitch.errors import BadRequest
-from rstitch.evals import bound
+from rstitch.evals.calibration import bound
+from rstitch.evals.calibration.prompts import Prompts
 from rstitch.evals.methods.base import Question
-from rstitch.evals.prompts import Prompts
 from rstitch.evals.task import Problem, fingerprint
 from rstitch.types import Sampling
 
