@@ -60,14 +60,14 @@ class Part:
 
 def parts(quick: bool) -> Iterator[Part]:
     """What shows a difference of one point wants 4,000 problems; ten points are seen on few."""
-    few, many, timed = (8, 24, 3) if quick else (300, 4000, 60)
-    more = 16 if quick else 1000
+    few, many, timed = (8, 24, 3) if quick else (150, 4000, 60)
+    more = (16, 10) if quick else (1000, 300)  # on test, and elsewhere
     for pair in PAIRS:
         brief = pair == "brief"
         for task in ("test", FRESH) if brief else ("test",):
             yield Part(pair, task, CORE, many if brief else many // 4, "accuracy")
         for task in TASKS[:2] if quick else TASKS:
-            n = more if brief and task == "test" else few
+            n = more[task != "test"] if brief else few
             yield Part(pair, task, BATCHED, n, "accuracy")
         methods = (*BATCHED, *ALONE, *OUTSIDE) if brief else (*CORE, *ALONE, OUTSIDE[1])
         yield Part(pair, "test", methods, timed, "latency")
