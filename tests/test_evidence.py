@@ -13,7 +13,10 @@ from rstitch.evals.table import Row, Table
 
 
 def row(method: str, right: float, seconds: float) -> Row:
-    return Row(method, 10, 10, right, (0.0, 1.0), 0.0, 0, 50.0, 0.2, 3.0, seconds)
+    off = 0.001 if method in evidence.CONTROLS else None
+    return Row(
+        method, 10, 10, right, (0.0, 1.0), 0.0, 0, 50.0, 0.2, 3.0, seconds, share_off=off
+    )  # fmt: skip
 
 
 def tables(**changed: Row) -> dict[str, Table]:
@@ -51,6 +54,8 @@ def test_only_what_is_faster_and_more_accurate_beats_stitching() -> None:
 def test_controls_are_held_to_the_best_of_them() -> None:
     assert evidence.control_gap(tables()) == pytest.approx(0.47)
     assert evidence.control_gap(tables(marks=row("coin", 0.9, 0.1))) == pytest.approx(0.07)
+    unlike = replace(row("coin", 0.9, 0.1), share_off=0.02)
+    assert evidence.control_gap(tables(marks=unlike)) is None
 
 
 def test_every_part_has_a_directory_of_its_own() -> None:
@@ -64,15 +69,18 @@ def test_every_part_has_a_directory_of_its_own() -> None:
 
 
 def test_a_part_is_whole_when_nothing_is_owed(tmp_path: Path) -> None:
-    part = replace(next(evidence.parts(quick=True)), problems=2)
+    part = replace(next(evidence.parts(quick=True)), problems=1)
     folder = tmp_path / part.name
     assert not evidence.is_whole(part, tmp_path)
     folder.mkdir()
-    asked = {"version": 1, "asked": {"problems": 2}, "methods": {"llm": {}, "slm": {}}}
-    (folder / "config.json").write_text(json.dumps(asked))
+    asked = {"problems": 1, "weights": evidence.weights_of(part)}
+    config = {"version": 1, "asked": asked, "methods": dict.fromkeys(part.methods, {})}
+    (folder / "config.json").write_text(json.dumps(config))
     answer = json.dumps({"type": "answer"}) + "\n"
-    (folder / "records.jsonl").write_text(answer * 3 + json.dumps({"type": "batch"}) + "\n")
+    (folder / "records.jsonl").write_text(answer * 2 + json.dumps({"type": "batch"}) + "\n")
     assert not evidence.is_whole(part, tmp_path)
     with (folder / "records.jsonl").open("a") as file:
         file.write(answer)
     assert evidence.is_whole(part, tmp_path)
+    with pytest.raises(SystemExit, match="other problems, methods or weights"):
+        evidence.is_whole(replace(part, problems=4000), tmp_path)
