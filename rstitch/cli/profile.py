@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rstitch.latency.measure import Measuring
     from rstitch.latency.recorded import Recorded
 
-CONTEXT, ANSWERS, SECONDS = 1024, 200, 60.0
+CONTEXT, ANSWERS, SECONDS = 1024, 200, 30.0
 
 
 def profile(

@@ -38,11 +38,28 @@ class Room:
 
 
 def points(room: Room) -> list[Point]:
-    """By rows, then by cached tokens, then by new ones: rows are filled once and only grow. One row
-    and the most rows come first, so that little time still says something about all."""
-    first, *between, last = _doubling(1, room.rows) if room.rows > 1 else [1, 1]
-    order = dict.fromkeys((first, last, *between))
-    return [point for rows in order for point in _of_rows(rows, room)]
+    """By rows, then by cached tokens, then by new ones: rows are filled once and only grow. `core`
+    comes first."""
+    every = [point for rows in _doubling(1, room.rows) for point in _of_rows(rows, room)]
+    return list(dict.fromkeys([*core(room), *every]))
+
+
+def core(room: Room) -> list[Point]:
+    """What is measured however little time there is: a few points of every kind of pass."""
+    short, long = room.context // 8, room.context // 2
+    most = min(room.context - long, room.tokens)
+    wanted = [
+        *(Point(1, new, short) for new in (1, 4, CATCH_UP, 2 * CATCH_UP)),
+        *(Point(1, new, long) for new in (1, CATCH_UP, most)),
+        *(Point(2, 1, cached) for cached in (short, long)),
+        *(Point(room.rows, new, cached) for cached in (0, short) for new in (1, 4)),
+    ]
+    return [point for point in dict.fromkeys(wanted) if _is_in(point, room)]
+
+
+def _is_in(point: Point, room: Room) -> bool:
+    fits = point.cached + point.new <= room.context and point.rows * point.new <= room.tokens
+    return fits and point.rows <= room.rows and (point.cached > 0 or point.new > 1)
 
 
 def _of_rows(rows: int, room: Room) -> Iterator[Point]:

@@ -45,13 +45,14 @@ class Measuring:
     rows: int
     context: int
     budget: float = float("inf")
-    """Seconds for all rounds; what does not fit is left out from the first round on."""
+    """Seconds for all rounds, about; what does not fit is left out, but for the grid's core."""
     rounds: int = 3
     seen: dict[tuple[Side, Point], list[float]] = field(default_factory=dict)
     left_out: list[Point] = field(default_factory=list)
     hosts: list[host.Seen] = field(default_factory=list)
     _warm: set[tuple[Side, int]] = field(default_factory=set)
     _points: list[Point] = field(init=False)
+    _core: int = field(init=False)
 
     def __post_init__(self) -> None:
         config, limits = self.engine.config, self.engine.rows.limits
@@ -59,7 +60,8 @@ class Measuring:
         if context < 4:
             raise BadRequest(f"a context of {context} tokens is too little to measure; give 4")
         self.context, self.rows = context, min(self.rows, config.max_rows)
-        self._points = grid.points(Room(context, self.rows, config.max_step_tokens))
+        room = Room(context, self.rows, config.max_step_tokens)
+        self._points, self._core = grid.points(room), len(grid.core(room))
 
     def round(self, tell: Tell = quiet) -> None:
         """All points once more. Leaves no row open, whatever happens."""
@@ -69,7 +71,8 @@ class Measuring:
                 for point in self._at(bench, rows, points):
                     done += 1
                     tell("measuring passes", done, len(self._points))
-                    if time.perf_counter() - started > self.budget / self.rounds and first:
+                    late = time.perf_counter() - started > self.budget / self.rounds
+                    if first and late and done >= self._core:
                         self._cut(point)
                         break
                 else:

@@ -25,6 +25,8 @@ from rstitch.latency.pattern import Part, Pattern
 from rstitch.latency.shape import CATCH_UP, Shape
 from rstitch.types import Side
 
+MAX_WAIT = EngineConfig().max_wait
+
 
 class Costs(Protocol):
     """What the simulator asks of a price list: `PassCosts` or `Constant`."""
@@ -92,13 +94,17 @@ class Row:
 
 @dataclass(slots=True)
 class Outcome:
-    """Of the answers that ended in the measured part."""
+    """Of the measured part: from when the first `in_flight` answers have ended."""
 
     in_flight: int
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
-    """Seconds from accepted to the last token, of each."""
-    tokens: int = 0
+    """Seconds from accepted to the last token, of each answer that ended."""
+    tokens: float = 0.0
+    """Written in the measured part, by answers that had not ended too: each pass is its part of the
+    answer's tokens."""
+    answers: float = 0.0
+    """The same of answers."""
     busy: list[float] = field(default_factory=lambda: [0.0, 0.0])
     """Seconds in which each side ran."""
     passes: int = 0
@@ -107,7 +113,7 @@ class Outcome:
 
     @property
     def answers_per_second(self) -> float:
-        return len(self.latencies) / self.seconds
+        return self.answers / self.seconds
 
     @property
     def tokens_per_second(self) -> float:
@@ -137,7 +143,14 @@ class Loop:
         self.ended += 1
         if self.began is not None:
             self.outcome.latencies.append(now - row.accepted)
-            self.outcome.tokens += row.pattern.tokens
+
+    def moved(self, row: Row) -> bool:
+        """Take a row a pass on; whether control has passed to the other side."""
+        if self.began is not None:
+            share = 1 / len(row.pattern.parts)
+            self.outcome.answers += share
+            self.outcome.tokens += share * row.pattern.tokens
+        return row.moved()
 
     def counts(self, now: float) -> bool:
         """Whether there is more to run; the count begins when the first n have ended."""
@@ -158,6 +171,7 @@ def simulate(
     answers: int = 200,
     waiting: str = "table",
     devices: int = 1,
+    max_wait: float = MAX_WAIT,
 ) -> Outcome:
     """So many answers, the patterns again and again in order, after `in_flight` uncounted ones.
 
@@ -169,7 +183,7 @@ def simulate(
             f"{in_flight} in flight, {answers} answers of {len(patterns)} patterns; each must be "
             "at least 1"
         )
-    config = EngineConfig(max_rows=in_flight, waiting=waiting)
+    config = EngineConfig(max_rows=in_flight, waiting=waiting, max_wait=max_wait)
     loop = Loop(cycle(patterns), in_flight, answers, Outcome(in_flight))
     if devices == 1:
         _one(loop, costs, config)
@@ -205,7 +219,7 @@ def _one(loop: Loop, costs: Costs, config: EngineConfig) -> None:
         left = 0
         for row in rows:
             row.ready_since = now
-            left += row.moved()
+            left += loop.moved(row)
         if asked and fed <= CATCH_UP * len(rows):
             scheduler.observe(side, cast(Any, asked), seconds, left)
         now += costs.host.seconds(len(rows))
@@ -276,7 +290,7 @@ def _finish(
     for side in [side for side, (until, _) in running.items() if until <= now]:
         _, rows = running.pop(side)
         for row in rows:
-            row.moved()
+            loop.moved(row)
             if row.ended:
                 loop.end(row, now)
                 row = loop.new(now)
