@@ -75,10 +75,10 @@ def profile(
 
 
 def _asked(out: Path | None, check: Path | None, profile: str | None) -> None:
-    if out is None and check is None:
-        raise BadRequest("give a file to write, or --check with a run or traces to replay")
     if profile and check is None:
         raise BadRequest(f"--profile {profile} needs --check with a run or traces to replay")
+    if out is None and check is None:
+        raise BadRequest("give a file to write, or --check with a run or traces to replay")
     if profile and out:
         raise BadRequest(f"--profile {profile} is checked as it is; leave out {out}")
     if out and out.is_dir():

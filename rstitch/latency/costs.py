@@ -49,7 +49,10 @@ class PassCosts:
         return (form or self._nearest(side, kind)).seconds(shape)
 
     def line(self, rows: int) -> LinearCosts:
-        """Decode steps of one row and of `rows` at a middling context, for the waiting table."""
+        """Decode steps of one row and of `rows` (or of as many as were measured, if fewer) at a
+        middling context, for the waiting table."""
+        known = [forms["decode"].limits.rows for forms in self.forms.values() if "decode" in forms]
+        rows = min([rows, *known])
         ends = [(self._step(side, 1), self._step(side, max(2, rows))) for side in Side]
         slopes = [max(0.0, (many - one) / (max(2, rows) - 1)) for one, many in ends]
         base = [max(one - slope, 1e-9) for (one, _), slope in zip(ends, slopes, strict=True)]

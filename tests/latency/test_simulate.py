@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rstitch.costs import LinearCosts, best_threshold, throughput
+from rstitch.costs import LinearCosts, best_threshold, save_profile, throughput
 from rstitch.engine.request import Request
 from rstitch.errors import BadRequest
 from rstitch.latency.costs import Host
@@ -32,9 +33,12 @@ def asked(number: int) -> Request:
     return Request({SLM: (2, *digits), LLM: (4, *digits)}, make("entropy", tau=0.5), max_tokens=24)
 
 
-def loop(n: int, waiting: str, answers: int) -> tuple[list[str], dict[str, Finished], list[float]]:
+def loop(
+    n: int, waiting: str, answers: int, profile: Path
+) -> tuple[list[str], dict[str, Finished], list[float]]:
     """A closed loop on an engine: names in the order of asking, ends, and when each ended."""
-    engine = hashed(max_rows=n, waiting=waiting)
+    save_profile(profile, HASHED.known)
+    engine = hashed(max_rows=n, waiting=waiting, profile=str(profile))
     names = [engine.submit(asked(number)) for number in range(n)]
     ends: dict[str, Finished] = {}
     times: list[float] = []
@@ -54,14 +58,14 @@ def _pattern(end: Finished) -> Pattern:
     return of_trace(Recorded("entropy", trace))
 
 
-@pytest.mark.parametrize("waiting", ["eager", "fixed:2", "fixed:3"])
-def test_the_simulator_moves_the_clock_as_the_engine_does(waiting: str) -> None:
+@pytest.mark.parametrize("waiting", ["eager", "fixed:2", "fixed:3", "table"])
+def test_the_simulator_moves_the_clock_as_the_engine_does(waiting: str, tmp_path: Path) -> None:
     """The same answers in the same loop end at the same times. What each of them asks is taken from
     a loop of one at a time: it does not depend on what else is in flight."""
     n, answers = 4, 40
-    names, ends, _ = loop(1, "eager", answers + n)
+    names, ends, _ = loop(1, "eager", answers + n, tmp_path / "p.json")
     patterns = [_pattern(ends[name]) for name in names if name in ends]
-    _, _, times = loop(n, waiting, answers)
+    _, _, times = loop(n, waiting, answers, tmp_path / "p.json")
     found = simulate(patterns, n, HASHED, answers=answers - n, waiting=waiting)
     assert {part.side for pattern in patterns for part in pattern.parts} == set(Side)
     assert found.seconds == pytest.approx(times[-1] - times[n - 1], rel=1e-9)
