@@ -156,9 +156,8 @@ class Loop:
         """Whether there is more to run; the count begins when the first n have ended."""
         if self.began is None and self.ended >= self.n:
             self.began = now
-        if len(self.outcome.latencies) < self.answers:
+        if self.began is None or self.ended < self.n + self.answers or now <= self.began:
             return True
-        assert self.began is not None
         self.outcome.seconds = now - self.began
         return False
 
@@ -174,6 +173,7 @@ def simulate(
     max_wait: float = MAX_WAIT,
 ) -> Outcome:
     """So many answers, the patterns again and again in order, after `in_flight` uncounted ones.
+    What ends in the same pass as the last of these is not counted either.
 
     waiting: as in `EngineConfig`; with two devices "eager" or "fixed:B" rows for the LLM. Raises
     BadRequest for what cannot be.

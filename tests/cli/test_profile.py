@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from rstitch.errors import BadRequest
 from rstitch.latency import profile
 from rstitch.latency.shape import Shape
 from rstitch.types import Side
-from tests.cli.terminal import rstitch
+from tests.cli.terminal import rstitch, start_slowly
 from tests.pair import pair
 
 QUICKLY = ["--seconds", "0.5", "--context", "64", "--max-rows", "4"]
@@ -131,3 +132,15 @@ def test_what_cannot_be_is_told_before_anything_is_loaded(tmp_path: Path, made: 
     assert "cannot read" in rstitch("profile", "--check", str(tmp_path / "none.jsonl")).line
     assert rstitch("profile", "--check", str(tmp_path)).line.startswith(f"{tmp_path} is no run")
     assert rstitch("profile", str(tmp_path / "p"), "--seconds", "0").code == 2
+
+
+def test_ctrl_c_leaves_no_file_and_no_half_of_one(tmp_path: Path) -> None:
+    child = start_slowly("profile", str(tmp_path / "p.json"), *pair().options)
+    assert child.stderr is not None
+    for line in child.stderr:
+        if line.startswith(b"measuring"):
+            break
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=60)
+    assert (child.returncode, out) == (130, b""), err
+    assert b"Traceback" not in err and not list(tmp_path.iterdir())
