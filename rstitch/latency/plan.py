@@ -20,8 +20,9 @@ LEVELS = (1, 2, 4, 8, 16, 32)
 WORSE = 0.01
 """A rule may be so much less often right than the LLM and still be chosen, by point estimates."""
 LARGER = 10.0
-ANSWERS = 100
-"""Simulated at each level, at least; more where more are in flight."""
+ANSWERS, PASSES = 100, 40_000
+"""Simulated at each level: so many answers, or fewer where they are long; 3 for each in flight at
+least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,8 @@ def choose(rules: Sequence[Rule], tau: float | None) -> tuple[Rule, str]:
 
 def level(stitched: list[Pattern], llm: list[Pattern], n: int, costs: PassCosts) -> Level:
     """Everything that is said about so many in flight."""
-    answers = max(ANSWERS, 3 * n)
+    longest = max(fmean(len(one.parts) for one in found) for found in (stitched, llm))
+    answers = max(3 * n, min(ANSWERS, int(PASSES / longest)))
 
     def run(patterns: list[Pattern], at: int, waiting: str = "table", **rest: Any) -> Outcome:
         return simulate(
