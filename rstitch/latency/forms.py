@@ -103,7 +103,7 @@ def _fitted(kind: Kind, points: Sequence[tuple[Shape, float]]) -> Form:
     error = Error(float(np.median(off)), float(np.quantile(off, 0.95))) if len(off) else None
     names = ("rows", "tokens", "widest", "longest")
     limits = Limits(**{name: max(getattr(shape, name) for shape in shapes) for name in names})
-    return Form(kind, tuple(fit.solve(x, y).tolist()), limits, len(points), error)
+    return Form(kind, tuple(fit.unbiased(x, y).tolist()), limits, len(points), error)
 
 
 def _value(shape: Shape, term: str) -> float:

@@ -61,6 +61,9 @@ def test_noise_is_told_by_points_that_were_left_out_and_nothing_is_below_zero() 
 def test_a_falling_cost_is_left_out_and_small_passes_count_as_much_as_large_ones() -> None:
     x = np.array([[1.0, 1.0], [1.0, 2.0], [1.0, 4.0]])
     assert fit.solve(x, np.array([9.0, 8.0, 6.0]))[1] == 0.0
+    noisy = np.array([1.0, 3.0] * 200)  # 2 in the mean; by shares of what was measured 1.2
+    assert fit.unbiased(np.ones((400, 1)), noisy)[0] == pytest.approx(2.0)
+    assert fit.solve(np.ones((400, 1)), noisy)[0] == pytest.approx(1.2)
     wide = np.array([[1.0], [1000.0]])  # 1 s and 1100 s: 5 % off at both, not 0 at the larger
     assert fit.solve(wide, np.array([1.0, 1100.0]))[0] == pytest.approx(1.05, abs=0.01)
 
