@@ -1,7 +1,7 @@
 """Measure passes of both sides over a grid, in rounds, so that other work can go in between.
 
 A machine drifts: its clock, its neighbours. So every round visits the whole grid, the sides take
-turns pass by pass, and what is compared with the outcome (`check`) is run between the rounds.
+turns, and what is compared with the outcome (`check`) is run between the rounds.
 """
 
 from __future__ import annotations
@@ -120,12 +120,11 @@ class Measuring:
         for side, rows in able.items():
             bench.grow(side, rows, point.cached)
             self._warm_up(bench, side, rows, point)
-        for turn in range(1 + TIMED):
-            for side, rows in able.items():
-                seconds = bench.seconds(side, rows, [point.new] * point.rows)
-                bench.grow(side, rows, point.cached)
-                if turn:
-                    self.seen.setdefault((side, point), []).append(seconds)
+        for side, turn in _order(list(able), point.new):
+            seconds = bench.seconds(side, able[side], [point.new] * point.rows)
+            bench.grow(side, able[side], point.cached)
+            if turn:
+                self.seen.setdefault((side, point), []).append(seconds)
 
     def _warm_up(self, bench: Bench, side: Side, rows: list[Row], point: Point) -> None:
         size = side, point.shape.tokens.bit_length()
@@ -140,6 +139,15 @@ class Measuring:
     def _cut(self, last: Point) -> None:
         at = self._points.index(last) + 1
         self._points, self.left_out = self._points[:at], self._points[at:]
+
+
+def _order(sides: list[Side], new: int) -> list[tuple[Side, int]]:
+    """(side, turn): a decode step follows one of its own side, a catch-up or prefill one of the
+    other, whose weights have then pushed its own out of the caches."""
+    turns = range(1 + TIMED)
+    if new == 1:
+        return [(side, turn) for side in sides for turn in turns]
+    return [(side, turn) for turn in turns for side in sides]
 
 
 def typical(seconds: list[float]) -> float:
