@@ -193,7 +193,7 @@ def _finish(out: Path, as_json: bool) -> None:
     made = outcome(found)
     kept.write(out / kept.TABLE, studied.as_json(found, made))
     runs = [found.cell(cell.name) for cell in cells(found.study)]
-    kept.write(out / kept.CARD, make_card(runs))
+    kept.write(out / kept.CARD, make_card(runs, out))
     if as_json:
         typer.echo(json.dumps(studied.as_json(found, made)))
     else:
