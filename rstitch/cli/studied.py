@@ -86,7 +86,8 @@ def _row(line: Line) -> list[str]:
     row, timed, priced, paper = line.accuracy, line.timed, line.priced, line.paper
     low, high = row.interval
     cells = [
-        line.method, f"{100 * row.right:.1f}{_mark(line.timed_only)}", f"{100 * low:.1f} to {100 * high:.1f}",
+        line.method, f"{100 * row.right:.1f}{_mark(line.timed_only)}",
+        f"{100 * low:.1f} to {100 * high:.1f}",
         f"{paper.right:.1f}" if paper else "", f"{row.tokens:.0f}", f"{100 * row.llm_share:.1f}",
         f"{100 * row.truncated:.1f}", f"{timed.seconds:.3g}" if timed else "",
     ]  # fmt: skip

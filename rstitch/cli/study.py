@@ -63,10 +63,11 @@ def study(
     chosen = replace(chosen, settings=settings, **models)
     kept.check(out)
     asked = {"study": chosen.asdict(), "hours": hours}
-    found = kept.read(out, asked)
-    questions = run.questions(chosen)
-    _carry_out(chosen, found, asked, questions, out, hours, yes)
-    _finish(out, as_json)
+    with kept.claimed(out):
+        found = kept.read(out, asked)
+        questions = run.questions(chosen)
+        _carry_out(chosen, found, asked, questions, out, hours, yes)
+        _finish(out, as_json)
 
 
 def _carry_out(
