@@ -86,6 +86,11 @@ def check(path: Path) -> None:
     """Raise BadRun for a place where no run can be, before anything else is done."""
     if not _is_new(path):
         read_config(path)
+    writable(path)
+
+
+def writable(path: Path) -> None:
+    """Raise BadRun where no directory of that name can be made or written in."""
     place = next(one for one in (path, *path.absolute().parents) if one.exists())
     if not place.is_dir():
         raise BadRun(f"--out {path} cannot be written: {place} is a file")

@@ -54,7 +54,7 @@ def check(path: Path) -> None:
         return
     if path.is_dir() and any(not one.name.startswith(f".{STUDY}.") for one in path.iterdir()):
         raise BadRun(f"--out {path} holds files but no {STUDY}, so it is no study; name another")
-    directory.check(path)
+    directory.writable(path)
 
 
 @contextmanager
