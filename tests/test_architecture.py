@@ -14,7 +14,7 @@ REPO = Path(__file__).parents[1]
 PACKAGE = REPO / "rstitch"
 
 LAYERS = (
-    {"types", "errors", "config", "registry"},
+    {"types", "errors", "config", "registry", "files"},
     {"costs", "sampling", "text"},
     {"policy"},
     {"engine"},
@@ -23,7 +23,7 @@ LAYERS = (
 ENGINE, ELSE, CLI = 3, 4, 5
 """Everything else, the package's own exports included, comes after these, the commands last."""
 
-NO_TORCH = {"types", "errors", "config", "registry", "costs"}
+NO_TORCH = {"types", "errors", "config", "registry", "files", "costs"}
 HEAVY = {"torch", "transformers"}
 ENGINE_NEEDS = {"torch", "transformers", "numpy"} | {
     "safetensors",

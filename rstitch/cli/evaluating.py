@@ -199,7 +199,8 @@ def _able(
 
 def about_run(stitch: Stitch, pair: str, slm: str | None, llm: str | None) -> dict[str, Any]:
     """What a run belongs to beside its plan."""
-    from rstitch.evals.machine import machine, model, weights
+    from rstitch.evals.machine import machine, model
+    from rstitch.pairs.hashes import weights
 
     models = {side: (one.source, one.revision) for side, one in stitch.models.items()}
     return {

@@ -175,8 +175,9 @@ NAMED = 5
 
 
 def _paper(out: Path | None, png: Path | None, as_json: bool) -> None:
+    from rstitch.paper import table
     from rstitch.report import written
-    from rstitch.report.paper import said, table
+    from rstitch.report.paper import said
     from rstitch.report.paper.drawn import figures, page
 
     cells = table.read()

@@ -9,10 +9,10 @@ from typing import Any
 
 from rstitch.evals import directory, evaluate
 from rstitch.evals.evaluate import Plan
-from rstitch.evals.machine import weights
 from rstitch.evals.methods import make, parse
 from rstitch.evals.tasks import make as make_task
 from rstitch.evals.verify import Verifier
+from rstitch.pairs.hashes import weights
 from rstitch.types import Sampling
 from tests.evals.doubles import STITCHED
 from tests.pair import pair, stitch
