@@ -129,7 +129,7 @@ def _again(
     if due.spec["name"] == "opening" and not (decoder and decoder.alike):
         found.trust(f"the first sentence of {due.label}: the run's tokenizers are not here")
         return (yield from _foreign(one, due, traces, found))
-    left, groups = list(enumerate(traces)), []
+    left, groups = list(enumerate(traces)), list[Sequence[Trace]]()
     writing = method.write(_pair(decoder), due.question)  # type: ignore[arg-type]  # a stand-in
     answers: list[Answer] | None = None
     while True:

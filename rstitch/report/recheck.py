@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rstitch.baselines.registry import BASELINES
 from rstitch.errors import RStitchError
 from rstitch.evals import directory
-from rstitch.evals.methods import BASELINES, METHODS, make
+from rstitch.evals.methods import METHODS, make
 from rstitch.evals.methods.base import Method, Question
 from rstitch.evals.verify import Verifier
 from rstitch.policy import REGISTRY as POLICIES
