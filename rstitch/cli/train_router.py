@@ -99,8 +99,13 @@ def _parsed(name: str) -> tuple[str, dict[str, Any]]:
 
 
 def _plan(
-    tasks: Sequence[Any], names: Sequence[str], problems: int, dev_problems: int, *,
-    tau: float | str | None, **given: Any,
+    tasks: Sequence[Any],
+    names: Sequence[str],
+    problems: int,
+    dev_problems: int,
+    *,
+    tau: float | str | None,
+    **given: Any,
 ) -> Plan:
     from rstitch.pairs.recipe.splits import spread
     from rstitch.router.plan import Plan
@@ -123,7 +128,7 @@ TAU = 0.02
 
 def _drawn(every: Sequence[Problem], n: int, seed: int) -> list[Problem]:
     """In an order of the seed's, so that a part that is ended early is of all kinds."""
-    return random.Random(f"router/{seed}").sample(list(every), min(n, len(every)))
+    return random.Random(seed).sample(list(every), len(every))[:n]
 
 
 def _check(out: Path, tasks: Sequence[Any]) -> None:

@@ -35,7 +35,11 @@ def serves(
     """Whether nothing is asked of these rows that is not done here."""
     for row in rows:
         asked = row.request
-        if not (asked.policy.plain or asked.policy.quick) or asked.sampling.temperature or asked.top_logprobs:
+        if (
+            not (asked.policy.plain or asked.policy.quick)
+            or asked.sampling.temperature
+            or asked.top_logprobs
+        ):
             return False
     if hidden is not None and _floats(hidden) is None:
         return False

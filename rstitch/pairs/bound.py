@@ -1,4 +1,4 @@
-"""A policy that was trained belongs to the two models it was trained on, and is refused on others."""
+"""A trained policy belongs to the two models that it was trained on, and is refused on others."""
 
 from __future__ import annotations
 

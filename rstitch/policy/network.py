@@ -1,8 +1,8 @@
-"""The router's network, and the file that holds it: weights as safetensors, a JSON card beside them.
+"""The router's network, and its file: weights as safetensors, a JSON card beside them.
 
-A small MLP from (final hidden state of the SLM, entropy, context length) to one number: the log-odds
-of handing over. With two actions that is what a pair of logits says, their difference. Inputs are
-standardised by what is folded into the first layer, so the file holds plain matrices.
+A small MLP from (final hidden state of the SLM, entropy, context length) to one number: the
+log-odds of handing over. With two actions that is what a pair of logits says, their difference.
+Inputs are standardised by what is folded into the first layer, so the file holds plain matrices.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def hold(path: str, network: Network) -> None:
 
 
 def read_network(path: str) -> Network:
-    """The file as it is now. Raises BadRequest for weights that are missing, damaged or of another shape."""
+    """The file as it is now. Raises BadRequest for weights that are missing, damaged or misshapen."""
     file = _folder(path) / WEIGHTS
     try:
         stamp = file.stat()

@@ -1,12 +1,12 @@
 """R-Stitch+: a small network decides which uncertain tokens are worth the LLM (paper, section 3).
 
-It is asked on the SLM's side alone and only where H > tau; a token of which the SLM is sure stays, and
-the way back from the LLM is the entropy rule. Most of an SLM's uncertainty is about wording, where
-handing over costs a pass of the LLM and changes nothing.
+It is asked on the SLM's side alone and only where H > tau; a token of which the SLM is sure stays,
+and the way back from the LLM is the entropy rule. Most of an SLM's uncertainty is about wording,
+where handing over costs a pass of the LLM and changes nothing.
 
 Hidden states are far too large for a trace. What is recorded is the number that the decision is a
-function of, the network's log-odds (`score`), so `explain` needs no weights and checks every decision,
-but takes the score itself on trust. It is 0 where the network was not asked.
+function of, the network's log-odds (`score`), so `explain` needs no weights and checks every
+decision, but takes the score itself on trust. It is 0 where the network was not asked.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Router(Policy):
     quick: ClassVar[bool] = True
 
     file: str = ""
-    """Directory that `rstitch train-router` wrote; that of the built-in pair where none is named."""
+    """Directory that `rstitch train-router` wrote; the built-in pair's where none is named."""
     tau: float | None = None
     """Normalised entropy from which it is asked; what it was trained with if left out."""
 

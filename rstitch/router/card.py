@@ -1,4 +1,4 @@
-"""What a router's file says about itself: the pair, the data, how it was chosen, what it reaches."""
+"""What a router's file says of itself: the pair, the data, how it was chosen, what it reaches."""
 
 from __future__ import annotations
 

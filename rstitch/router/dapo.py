@@ -4,15 +4,16 @@
     A_i = (R_i - mean R) / (std R + FLOOR)                           over a problem's group
     J = 1 / sum_i T_i  sum_i sum_t min(rho A_i, clip(rho, 1 - LOW, 1 + HIGH) A_i)
 
-over the T_i decisions of rollout i (token-level), rho = pi(a | s) / pi_old(a | s). Groups whose rewards
-are all the same say nothing and are drawn again (dynamic sampling); an answer that nears the token
-budget is punished (soft overlong punishment). Departures from arXiv 2507.17307, and what it leaves open:
+over the T_i decisions of rollout i (token-level), rho = pi(a | s) / pi_old(a | s). Groups whose
+rewards are all the same say nothing and are drawn again (dynamic sampling); an answer that nears
+the token budget is punished (soft overlong punishment). Departures from arXiv 2507.17307, and what
+it leaves open:
 
 1. L has no unit. The paper's lambda of 5e-6 needs milliseconds of one machine; here L is 1 for the
    mean answer of a router that always hands over, so lambda is what such an answer's time is worth,
    in correctness.
-2. FLOOR in the advantage. Without it, a group that is right throughout is normalised to unit spread by
-   whatever its latencies differ in, so that lambda would cancel, and saving 1 % would weigh as
+2. FLOOR in the advantage. Without it, a group that is right throughout is normalised to unit spread
+   by whatever its latencies differ in, so that lambda would cancel, and saving 1 % would weigh as
    much as being right. With it such a group weighs lambda times its spread, about.
 3. It starts from a supervised network (`warm`), not from nothing, whose log-odds already include
    lambda. One decision in twenty matters, so a group of eight draws of a router that knows nothing
@@ -90,7 +91,11 @@ def rewards_of(group: Sequence[Rollout], price: float, reference: float, most: i
 
 
 def objective(
-    score: Tensor, old: Tensor, handed: Tensor, advantage: Tensor, low: float = LOW,
+    score: Tensor,
+    old: Tensor,
+    handed: Tensor,
+    advantage: Tensor,
+    low: float = LOW,
     high: float = HIGH,
 ) -> Tensor:
     """To be maximised: mean over decisions (all tensors (decisions,)).

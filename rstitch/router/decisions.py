@@ -1,7 +1,7 @@
 """What a router is shown at its decisions, read again from finished answers: hidden states.
 
-They are not kept while answers are written. The SLM reads a finished answer in one pass, and what it
-makes of every prefix is what it made of it while writing (catch-up equals full recompute).
+They are not kept while answers are written. The SLM reads a finished answer in one pass, and what
+it makes of every prefix is what it made of it while writing (catch-up equals full recompute).
 """
 
 from __future__ import annotations

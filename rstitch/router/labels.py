@@ -1,8 +1,8 @@
-"""The supervised data of a run: paired rollouts under the entropy rule, and what is learnt from them.
+"""The supervised data of a run: paired rollouts under the entropy rule, and their labels.
 
 Only decisions of right answers count: whether keeping the SLM's token loses what handing over has.
-The few answers that keeping a token would mend are left out, since the entropy rule that writes them
-is not the rule that the network will make.
+The few answers that keeping a token would mend are left out, since the entropy rule that writes
+them is not the rule that the network will make.
 """
 
 from __future__ import annotations
@@ -29,7 +29,11 @@ Tell = Callable[[str, int, int], None]
 
 
 def all_of(
-    stitch: Stitch, plan: Plan, train: Sequence[Graded], run: Run, tell: Tell,
+    stitch: Stitch,
+    plan: Plan,
+    train: Sequence[Graded],
+    run: Run,
+    tell: Tell,
     late: Callable[[], bool],
 ) -> list[Paired]:
     """Those of the training problems, chunk by chunk, until all are written or it is late.
@@ -51,10 +55,12 @@ def all_of(
             run.add({"type": "paired-over", "problems": done})
             over = True
     tell("paired rollouts", len(train), len(train))
-    if not any(one.right or any(p.right_kept or p.right_handed for p in one.pairs) for one in found):
+    if not any(
+        one.right or any(p.right_kept or p.right_handed for p in one.pairs) for one in found
+    ):
         raise BadRequest(
-            f"none of {len(found)} training problems is solved, whoever writes: there is nothing to "
-            "learn from; train on easier ones, or give more --max-tokens"
+            f"none of {len(found)} training problems is solved, whoever writes: there is nothing "
+            "to learn from; train on easier ones, or give more --max-tokens"
         )
     return found
 

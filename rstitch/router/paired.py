@@ -141,7 +141,12 @@ class _Trial:
         self.stream = None
 
     def begin(
-        self, stitch: Stitch, text: str, whole: Sequence[int], rule: Policy, from_llm: Policy,
+        self,
+        stitch: Stitch,
+        text: str,
+        whole: Sequence[int],
+        rule: Policy,
+        from_llm: Policy,
         max_tokens: int,
     ) -> None:
         at, place = self.place.position, self.place
@@ -151,8 +156,11 @@ class _Trial:
         if left < 1 or (self.prefix and self.prefix[-1] in ends):
             return
         self.stream = stitch.stream(
-            text, policy=rule if place.handed else from_llm, sampling=Sampling(seed=0),
-            max_tokens=left, begun=self.prefix,
+            text,
+            policy=rule if place.handed else from_llm,
+            sampling=Sampling(seed=0),
+            max_tokens=left,
+            begun=self.prefix,
         )
 
     def whole(self, stitch: Stitch) -> list[int]:

@@ -1,4 +1,4 @@
-"""What a training is asked for, apart from the pair; saved with the run and never changed midway."""
+"""What a training is asked for, apart from the pair; saved with the run, never changed midway."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Plan:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.price) and self.price >= 0):
             raise BadRequest(
-                f"--lambda is {self.price}; it must be 0 (time is worth nothing) or more, such as 0.1"
+                f"--lambda is {self.price}; it must be 0 (time is worth nothing) or more: 0.05"
             )
         if not 0 <= self.tau < 1:
             raise BadRequest(

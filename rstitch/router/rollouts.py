@@ -1,7 +1,7 @@
 """Groups of answers to one problem, in the engine, many in flight: greedy tokens, drawn decisions.
 
-Only the router's decisions are random, so that a group's rewards differ by what the router did. What
-a decision was drawn with is in the trace: the score and the action.
+Only the router's decisions are random, so that a group's rewards differ by what the router did.
+What a decision was drawn with is in the trace: the score and the action.
 """
 
 from __future__ import annotations
@@ -56,8 +56,14 @@ def seed_of(*parts: object) -> int:
 
 
 def roll(
-    stitch: Stitch, problems: Sequence[tuple[int, Graded]], policy: Policy, tau: float,
-    price: Price, n: int, seed: int, max_tokens: int,
+    stitch: Stitch,
+    problems: Sequence[tuple[int, Graded]],
+    policy: Policy,
+    tau: float,
+    price: Price,
+    n: int,
+    seed: int,
+    max_tokens: int,
 ) -> Iterator[list[Rollout]]:
     """A group of n for each (index, problem), in order; the coins are those of (seed, index)."""
     streams = [

@@ -42,8 +42,16 @@ class Batch:
 
 
 def groups(
-    stitch: Stitch, problems: Sequence[Graded], model: Trainable, settings: dapo.Settings,
-    tau: float, price: Price, reference: float, seed: int, step: int, max_tokens: int,
+    stitch: Stitch,
+    problems: Sequence[Graded],
+    model: Trainable,
+    settings: dapo.Settings,
+    tau: float,
+    price: Price,
+    reference: float,
+    seed: int,
+    step: int,
+    max_tokens: int,
 ) -> tuple[list[list[Rollout]], dict[str, Any]]:
     """Groups that tell something, as many as wanted or as MOST_DRAWN times the problems give."""
     order = random.Random(seed_of(seed, "order", step)).sample(range(len(problems)), len(problems))
@@ -97,7 +105,10 @@ def batch_of(
 
 
 def update(
-    model: Trainable, optimiser: torch.optim.Optimizer, batch: Batch, settings: dapo.Settings,
+    model: Trainable,
+    optimiser: torch.optim.Optimizer,
+    batch: Batch,
+    settings: dapo.Settings,
     seed: int,
 ) -> None:
     """A few ascents on the objective."""
@@ -106,7 +117,9 @@ def update(
     for _ in range(settings.epochs):
         for rows in torch.randperm(n, generator=draws).chunk(settings.batches):
             loss = -dapo.objective(
-                model(batch.inputs[rows]), batch.old[rows], batch.handed[rows],
+                model(batch.inputs[rows]),
+                batch.old[rows],
+                batch.handed[rows],
                 batch.advantage[rows],
             )
             optimiser.zero_grad()

@@ -1,8 +1,8 @@
-"""A training run: paired rollouts, the supervised start, DAPO, the choice on dev, the router's file.
+"""A training run: paired rollouts, the supervised start, DAPO, the choice on dev, the file.
 
 `--out DIR` is a run directory like an evaluation's: config.json and a line in records.jsonl for
-everything that is finished, beside them state.pt (network and optimiser after the last step), and in
-the end the router itself. Killed at any moment, the same command goes on where it was.
+everything that is finished, beside them state.pt (network and optimiser after the last step), and
+in the end the router itself. Killed at any moment, the same command goes on where it was.
 """
 
 from __future__ import annotations
@@ -61,8 +61,14 @@ class Training:
 
 
 def train(
-    stitch: Stitch, plan: Plan, train: Sequence[Graded], dev: Sequence[Graded], out: Path,
-    about: Mapping[str, Any], costs: LinearCosts | None, tell: Tell,
+    stitch: Stitch,
+    plan: Plan,
+    train: Sequence[Graded],
+    dev: Sequence[Graded],
+    out: Path,
+    about: Mapping[str, Any],
+    costs: LinearCosts | None,
+    tell: Tell,
 ) -> dict[str, Any]:
     """Begin a training or go on with it, to its end; the router's card. about: the pair and its
     hashes, part of what must not change. costs are measured, once per run, where None is given.
@@ -134,7 +140,11 @@ def _tried(one: Training, name: str, rule: Any) -> Trial:
         if record["type"] == "dev" and record["name"] == name:
             return Trial(**{key: tuple(value) for key, value in record["trial"].items()})
     found = tried(
-        one.stitch, one.dev, rule, one.prices, one.plan.max_tokens,
+        one.stitch,
+        one.dev,
+        rule,
+        one.prices,
+        one.plan.max_tokens,
         lambda done, total: one.tell(f"dev, {name}", done, total),
     )
     fields = {key: getattr(found, key) for key in Trial.__dataclass_fields__}
@@ -169,13 +179,19 @@ def _dapo(one: Training, model: Trainable, reference: float) -> Trainable:
             break
         one.tell("DAPO", at, one.plan.steps)
         found, about = step.groups(
-            one.stitch, one.train, model, settings, one.plan.tau, one.prices, reference,
-            one.plan.seed, at, one.plan.max_tokens,
+            one.stitch,
+            one.train,
+            model,
+            settings,
+            one.plan.tau,
+            one.prices,
+            reference,
+            one.plan.seed,
+            at,
+            one.plan.max_tokens,
         )
         if found:
-            batch = step.batch_of(
-                one.stitch, found, settings.price, reference, one.plan.max_tokens
-            )
+            batch = step.batch_of(one.stitch, found, settings.price, reference, one.plan.max_tokens)
             step.update(model, optimiser, batch, settings, seed_of(one.plan.seed, "rows", at))
         _write_state(one.out / STATE, model, optimiser, at + 1)
         if at not in told:

@@ -58,7 +58,11 @@ class Trial:
 
 
 def tried(
-    stitch: Stitch, problems: Sequence[Graded], policy: Policy, price: Price, max_tokens: int,
+    stitch: Stitch,
+    problems: Sequence[Graded],
+    policy: Policy,
+    price: Price,
+    max_tokens: int,
     tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> Trial:
     """The rule's greedy answers to all problems."""
@@ -69,7 +73,9 @@ def tried(
         tell(at, len(problems))
         part = problems[at : at + CHUNK]
         answers = stitch.batch(
-            [one.text for one in part], policy=policy, max_tokens=max_tokens,
+            [one.text for one in part],
+            policy=policy,
+            max_tokens=max_tokens,
             sampling=Sampling(seed=0),
         )
         for one, answer in zip(part, answers, strict=True):

@@ -53,7 +53,9 @@ class Trainable(nn.Module):
         self.register_buffer("mean", inputs.mean(0))
         self.register_buffer("spread", inputs.std(0).clamp(min=1e-4))
         widths = (inputs.shape[1], *shape.hidden, 1)
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.layers = nn.ModuleList(
+            nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False)
+        )
         self.dropout = shape.dropout if shape.hidden else 0.0
         for layer in self.layers:
             assert isinstance(layer, nn.Linear)
@@ -97,7 +99,11 @@ class Trainable(nn.Module):
 
 
 def fit(
-    seen: Seen, harm: Tensor, problem: Tensor, shape: Shape, seed: int,
+    seen: Seen,
+    harm: Tensor,
+    problem: Tensor,
+    shape: Shape,
+    seed: int,
     tell: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> Trainable:
     """Maximum likelihood of `harm` (decisions,), 0 or 1; stopped where the likelihood of held-out
