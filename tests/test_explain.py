@@ -22,6 +22,7 @@ from rstitch.explain import check
 from rstitch.policy import REGISTRY, make
 from rstitch.trace import Trace
 from rstitch.types import Sampling, Side
+from tests.router.file import router_file
 from tests.pair import QUESTION, TAU, stitch
 
 PARAMETERS: dict[str, dict[str, Any]] = {
@@ -36,6 +37,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "llm": {},
     "random": {"p": 0.3, "q": 0.4},
     "turns": {"at": (3, 5), "period": 6},
+    "router": {"file": router_file(), "tau": TAU},
 }
 TEMPERATURES = (0.0, 1.0)
 CASES = [(name, t) for name in REGISTRY for t in TEMPERATURES]

@@ -118,7 +118,7 @@ def _plan(
         tuple(_drawn(every, problems, given["seed"])), tuple(spread(dev, dev_problems)),
         TAU if tau is None else tau, **given,
     )  # fmt: skip
-    check_apart(plan.train, dev, names[1])
+    check_apart(tasks[0], plan.train, dev, names[1])
     return plan
 
 

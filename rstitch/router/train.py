@@ -27,7 +27,7 @@ from rstitch.router import labels, step
 from rstitch.router.card import card_of
 from rstitch.router.plan import FRONTIER, Plan
 from rstitch.router.policies import Held, held
-from rstitch.router.prices import PassPrices
+from rstitch.router.prices import PassPrices, measured
 from rstitch.router.problems import Graded
 from rstitch.router.rollouts import seed_of
 from rstitch.router.trial import Trial, tried
@@ -80,7 +80,7 @@ def train(
     file = directory.claim(out)
     try:
         if directory.begin(out, asked) is None:
-            found = costs or stitch.measure()
+            found = costs or measured(stitch)
             told = {"base": list(found.base), "per_row": list(found.per_row)}
             directory.create(out, asked, {"prices": told})
     except BaseException:

@@ -145,7 +145,7 @@ def shift_of(price: float, hand_off: float, answer: float) -> float:
 
     MOST (never keep) at 0: where time is worth nothing, nothing is risked.
     """
-    worth = 1 - price * answer
+    worth = 1 - price * answer  # of a right answer
     bound = price * hand_off / worth if worth > 0 else math.inf
     if bound <= 0:
         return MOST
