@@ -22,8 +22,8 @@ from rstitch.explain import check
 from rstitch.policy import REGISTRY, make
 from rstitch.trace import Trace
 from rstitch.types import Sampling, Side
-from tests.router.file import router_file
 from tests.pair import QUESTION, TAU, stitch
+from tests.router.file import router_file
 
 PARAMETERS: dict[str, dict[str, Any]] = {
     "entropy": {"tau": TAU},

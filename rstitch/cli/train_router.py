@@ -115,7 +115,7 @@ def _plan(
         raise BadRequest(f"--tau is {tau}; train-router takes it normalised, such as 0.02")
     every, dev = tasks[0].problems(), tasks[1].problems()
     plan = Plan(
-        tuple(_drawn(every, problems, given["seed"])), tuple(spread(dev, dev_problems)),
+        tuple(in_order(every, problems, given["seed"])), tuple(spread(dev, dev_problems)),
         TAU if tau is None else tau, **given,
     )  # fmt: skip
     check_apart(tasks[0], plan.train, dev, names[1])
@@ -126,7 +126,7 @@ TAU = 0.02
 """A little below the pair's own: what the router can keep, it may be asked about more often."""
 
 
-def _drawn(every: Sequence[Problem], n: int, seed: int) -> list[Problem]:
+def in_order(every: Sequence[Problem], n: int, seed: int) -> list[Problem]:
     """In an order of the seed's, so that a part that is ended early is of all kinds."""
     return random.Random(seed).sample(list(every), len(every))[:n]
 

@@ -137,7 +137,7 @@ def hold(path: str, network: Network) -> None:
 
 
 def read_network(path: str) -> Network:
-    """The file as it is now. Raises BadRequest for weights that are missing, damaged or misshapen."""
+    """The file as it is now. Raises BadRequest for weights that are missing, damaged or odd."""
     file = _folder(path) / WEIGHTS
     try:
         stamp = file.stat()

@@ -40,7 +40,7 @@ def all_of(
 
     Raises BadRequest where no answer is right, whoever writes it.
     """
-    found = [one for record in run.records if record["type"] == "paired" for one in _read(record)]
+    found = [one for record in run.records if record["type"] == "paired" for one in read(record)]
     over = any(record["type"] == "paired-over" for record in run.records)
     done = sum(len(r["answers"]) for r in run.records if r["type"] == "paired")
     rule, from_llm = make("entropy", tau=plan.tau), GateFromLLM(plan.tau)
@@ -98,7 +98,7 @@ def _bits(flags: Any) -> str:
     return "".join("1" if flag else "0" for flag in flags)
 
 
-def _read(record: dict[str, Any]) -> list[Paired]:
+def read(record: dict[str, Any]) -> list[Paired]:
     found = []
     for one in record["answers"]:
         columns = [[bit == "1" for bit in one[k]] for k in ("handed", "right_kept", "right_handed")]
