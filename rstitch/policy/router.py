@@ -67,7 +67,7 @@ class Router(Policy):
     def network(self) -> Network:
         return network_of(self._path)
 
-    def made_for(self) -> Mapping[str, Any]:
+    def made_for(self) -> Mapping[str, Any] | None:
         read_network(self._path)  # a damaged file is told before anything is written
         return {"what": f"router {self.file or 'of the built-in pair'}", **read_card(self._path)}
 
