@@ -34,7 +34,7 @@ def train_router(
         typer.Option(
             "--lambda", help="What the time of a plain stitched answer is worth, in correctness."
         ),
-    ] = 0.05,
+    ] = 0.1,
     tau: options.Tau = None,
     seed: evaluating.Seed = 0,
     steps: Annotated[int, typer.Option(min=0, help="Of reinforcement learning.")] = 40,

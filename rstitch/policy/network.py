@@ -99,6 +99,7 @@ def save(path: Path, network: Network, card: Mapping[str, Any]) -> None:
         path.mkdir(parents=True, exist_ok=True)
         beside = path / f".{WEIGHTS}.{os.getpid()}.tmp"
         save_file({name: one.contiguous() for name, one in tensors.items()}, beside)
+        beside.chmod(0o644)  # safetensors makes it for its owner alone
         beside.replace(path / WEIGHTS)
         beside = path / f".{CARD}.{os.getpid()}.tmp"
         beside.write_text(text, encoding="utf-8")
