@@ -29,7 +29,7 @@ from rstitch.engine.measure import ROWS, measure
 from rstitch.engine.request import Request, sample_ids
 from rstitch.errors import BadRequest
 from rstitch.interrupt import held_interrupt
-from rstitch.pairs import PAPER_TAU, Preset, SidePreset, calibrated, models, preset
+from rstitch.pairs import PAPER_TAU, Preset, SidePreset, bound, calibrated, models, preset
 from rstitch.pairs.check import before_loading, read_pair, suffixes_of
 from rstitch.policy import Policy, make
 from rstitch.policy import load as load_policy
@@ -172,6 +172,7 @@ class Stitch:
         BadRequest for what can never be served.
         """
         rule = self._policy(tau, policy)
+        bound.check(rule, self.models)
         if not isinstance(sampling, Sampling | None):
             raise BadRequest(
                 f"sampling is {sampling!r}; give rstitch.types.Sampling(temperature=1.0)"

@@ -37,7 +37,7 @@ def check(trace: Trace, policy: type[Policy] | None = None) -> Difference | None
                 f"{again.policy.name!r} reads was not recorded"
             )
         wrong = audit.numbers(proposal, trace.sampling.temperature == 0)
-        wrong = wrong or _coin(proposal, trace.sampling.seed)
+        wrong = wrong or _coin(proposal, trace.sampling.seed) or _context(proposal, trace)
         found = again.step(index, proposal) if wrong is None else Difference(index, wrong)
         if found:
             return found
@@ -123,6 +123,15 @@ def _coin(proposal: Proposal, seed: int | None) -> str | None:
     counters = torch.tensor([seed]), torch.tensor([proposal.position])
     due = float(sampling.coins(*counters, int(proposal.side))[0])
     return None if said == due else f"has coin {said}; that of its seed and position is {due}"
+
+
+def _context(proposal: Proposal, trace: Trace) -> str | None:
+    """What is wrong with a recorded context: the prompt and the answer so far."""
+    said, prompt = proposal.signals.get("context"), trace.prompts.get(proposal.side)
+    if said is None or prompt is None:
+        return None
+    due = len(prompt) + proposal.position
+    return None if said == due else f"has context {said}; there were {due} tokens"
 
 
 def _said(keep: bool, next_side: Side) -> str:

@@ -23,6 +23,7 @@ from rstitch.policy import REGISTRY, make
 from rstitch.trace import Trace
 from rstitch.types import Sampling, Side
 from tests.pair import QUESTION, TAU, stitch
+from tests.router.file import router_file
 
 PARAMETERS: dict[str, dict[str, Any]] = {
     "entropy": {"tau": TAU},
@@ -36,6 +37,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "llm": {},
     "random": {"p": 0.3, "q": 0.4},
     "turns": {"at": (3, 5), "period": 6},
+    "router": {"file": router_file(), "tau": TAU},
 }
 TEMPERATURES = (0.0, 1.0)
 CASES = [(name, t) for name in REGISTRY for t in TEMPERATURES]

@@ -24,6 +24,7 @@ from rstitch.cli import (
     report,
     study,
     sweep,
+    train_router,
 )
 from rstitch.errors import RStitchError
 
@@ -42,6 +43,7 @@ app.command("sweep")(sweep.sweep)
 app.command("record")(record.record)
 app.command("analyse")(analyse.analyse)
 app.command("calibrate")(calibrate.calibrate)
+app.command("train-router")(train_router.train_router)
 app.command("study")(study.study)
 app.command("check")(check.check)
 app.command("pairs")(pairs.pairs)

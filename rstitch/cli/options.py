@@ -38,8 +38,8 @@ LlmSuffix = Annotated[str | None, typer.Option(help="The same for the LLM.")]
 Rule = Annotated[
     str | None,
     typer.Option(
-        help="entropy, confidence, margin, window, hysteresis, phase, rewind, random, slm, llm, an "
-        "installed one, or path.py:Class.",
+        help="entropy, confidence, margin, window, hysteresis, phase, rewind, random, router, slm, "
+        "llm, an installed one, or path.py:Class; with parameters: router,file=DIR.",
     ),
 ]
 Threads = Annotated[
@@ -134,14 +134,19 @@ def policy_of(name: str | None, params: list[str], tau: float | str | None = Non
         if params:
             raise BadRequest(f"--param {params[0]} needs --policy")
         return None
-    given: dict[str, float | None] = {}
-    for param in params:
+    name, *within = name.split(",")
+    policy = find_or_run(name)
+    texts = {f.name for f in fields(policy) if f.type in ("str", str)}  # type: ignore[arg-type]
+    given: dict[str, float | str | None] = {}
+    for param in [*within, *params]:
         key, equals, value = param.partition("=")
         if not equals:
             raise BadRequest(f"--param is {param!r}; write it as name=number")
+        if key in texts:
+            given[key] = value
+            continue
         whole = value.strip().lstrip("+-").isdecimal()
         given[key] = int(value) if whole else number(f"--param {key}", value)
-    policy = find_or_run(name)
     taus = [f for f in fields(policy) if f.name == "tau"]  # type: ignore[arg-type]  # a dataclass
     if tau is not None:
         if not taus:

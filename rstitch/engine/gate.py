@@ -38,8 +38,8 @@ def read(
     What no row asks for (draws, signals) is not computed: on small models each tensor operation
     here shows in the time per token. hidden: (rows, width), where some policy reads `score`.
     """
-    if plain.serves(logits, rows, vocab_size):
-        return plain.read(logits, rows, side, vocab_size)
+    if plain.serves(logits, rows, vocab_size, hidden):
+        return plain.read(logits, rows, side, vocab_size, hidden)
     chosen = threads.chosen(logits.numel()) if threads else nullcontext()
     with torch.inference_mode(), chosen:
         return _read(logits, rows, side, vocab_size, hidden, marks)

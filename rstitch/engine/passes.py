@@ -15,6 +15,7 @@ from rstitch.engine import span
 from rstitch.engine.runner import Extend, Runner
 from rstitch.engine.sequence import Sequence
 from rstitch.engine.signals import asked as reads_of
+from rstitch.engine.signals import hidden_wanted
 from rstitch.types import Side
 
 Pass = tuple[list[Sequence], Tensor, Tensor | None]
@@ -27,9 +28,9 @@ def extend(
     """Feed the rows, score and judge their spans. A row that takes tokens back is cut here."""
     runner, reads = runners[side], reads_of(rows)
     if side is Side.LLM and "span" in reads:
-        return _with_spans(runners, rows, fed, "score" in reads)
+        return _with_spans(runners, rows, fed, hidden_wanted(rows, side))
     hidden = None
-    if "score" in reads:
+    if "score" in reads and hidden_wanted(rows, side):
         logits, hidden = runner.extend_hidden(fed)
     else:
         logits = runner.extend(fed)

@@ -1,4 +1,5 @@
-"""The gate where little is asked: greedy rows on the CPU whose policies read the entropy alone.
+"""The gate where little is asked: greedy rows on the CPU whose policies read the entropy alone, or
+score the hidden state of a row that is unsure.
 
 The same numbers as `gate` and `sampling`, in a fraction of the time (docs/log.md): beside a small
 model's pass of a tenth of a millisecond, twenty tensor operations of a few microseconds each are
@@ -10,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from collections.abc import Sequence as Many
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,23 +18,31 @@ from torch import Tensor
 
 from rstitch.engine.runner import AS_NUMPY
 from rstitch.engine.sequence import Sequence
+from rstitch.policy.base import Floats
 from rstitch.sampling import IMPOSSIBLE
 from rstitch.types import Proposal, Side
 
 FEW = 4
 """Rows up to which each is read by itself."""
 
-Floats = np.ndarray[Any, np.dtype[np.float32]]
 Numbers = tuple[int, float, float]
 """Token, log-probability, entropy."""
 
 
-def serves(logits: Tensor, rows: Many[Sequence], vocab_size: int) -> bool:
+def serves(
+    logits: Tensor, rows: Many[Sequence], vocab_size: int, hidden: Tensor | None = None
+) -> bool:
     """Whether nothing is asked of these rows that is not done here."""
     for row in rows:
         asked = row.request
-        if not asked.policy.plain or asked.sampling.temperature or asked.top_logprobs:
+        if (
+            not (asked.policy.plain or asked.policy.quick)
+            or asked.sampling.temperature
+            or asked.top_logprobs
+        ):
             return False
+    if hidden is not None and _floats(hidden) is None:
+        return False
     return vocab_size > 1 and _floats(logits) is not None
 
 
@@ -47,17 +55,31 @@ def _floats(logits: Tensor) -> Floats | None:
     return found
 
 
-def read(logits: Tensor, rows: Many[Sequence], side: Side, vocab_size: int) -> list[Proposal]:
+def _whole(tensor: Tensor) -> Floats:
+    found = _floats(tensor)
+    assert found is not None
+    return found
+
+
+def read(
+    logits: Tensor,
+    rows: Many[Sequence],
+    side: Side,
+    vocab_size: int,
+    hidden: Tensor | None = None,
+) -> list[Proposal]:
     """One proposal per row of raw logits (rows, columns); policies asked here have no memory.
 
     Row by row where there are few: numpy's calls along an axis cost three times those without.
     """
-    whole = _floats(logits)
-    assert whole is not None
-    raw = whole[:, :vocab_size]
+    raw = _whole(logits)[:, :vocab_size]
     read_all = _one_by_one if len(rows) <= FEW else _together
     found = read_all(raw, math.log(vocab_size))
-    return [_proposal(row, side, *numbers) for row, numbers in zip(rows, found, strict=True)]
+    states = iter(()) if hidden is None else iter(_whole(hidden))
+    return [
+        _proposal(row, side, next(states, None), *numbers)
+        for row, numbers in zip(rows, found, strict=True)
+    ]
 
 
 def _one_by_one(raw: Floats, scale: float) -> Iterable[Numbers]:
@@ -85,6 +107,12 @@ def _together(raw: Floats, scale: float) -> Iterable[Numbers]:
     return zip(best.tolist(), (-logs).tolist(), entropies.tolist(), strict=True)
 
 
-def _proposal(row: Sequence, side: Side, token: int, logprob: float, entropy: float) -> Proposal:
-    next_side, keep = row.request.policy.decide_plainly(side, entropy)
-    return Proposal(len(row.tokens), token, side, keep, next_side, entropy, logprob, {})
+def _proposal(
+    row: Sequence, side: Side, hidden: Floats | None, token: int, logprob: float, entropy: float
+) -> Proposal:
+    policy, told = row.request.policy, dict[str, float]()
+    if policy.plain:
+        next_side, keep = policy.decide_plainly(side, entropy)
+    else:
+        next_side, keep, told = policy.propose(side, entropy, row.length(side), hidden)
+    return Proposal(len(row.tokens), token, side, keep, next_side, entropy, logprob, told)

@@ -27,6 +27,13 @@ def asked(rows: Many[Sequence]) -> set[str]:
     return found
 
 
+def hidden_wanted(rows: Many[Sequence], side: Side) -> bool:
+    """Whether some row's policy scores hidden states of that side."""
+    return any(
+        "score" in row.request.policy.reads and side in row.request.policy.scored for row in rows
+    )
+
+
 def compute(
     logp: Tensor,
     best: Tensor,
@@ -54,11 +61,15 @@ def compute(
         found["phase"] = _flags(rows, "phase", marks, Marks.thinking, device)
     if "boundary" in reads:
         found["boundary"] = _flags(rows, "boundary", marks, Marks.begins_step, device)
+    if "context" in reads:
+        lengths = [row.length(side) for row in rows]
+        found["context"] = torch.tensor(lengths, dtype=torch.float32, device=device)
     signals = replace(plain, **found)
     if "score" not in reads:
         return signals
-    assert hidden is not None
-    return replace(signals, score=_scores(hidden, signals, rows))
+    if hidden is None:  # none of their policies scores this side
+        return replace(signals, score=torch.zeros_like(signals.entropy))
+    return replace(signals, score=_scores(hidden, signals, rows, side))
 
 
 def columns(signals: Signals, reads: set[str]) -> dict[str, Tensor]:
@@ -97,13 +108,14 @@ def _flags(
     return torch.tensor(flags, dtype=torch.float32, device=device)
 
 
-def _scores(hidden: Tensor, signals: Signals, rows: Many[Sequence]) -> Tensor:
-    """Each policy's score of its own rows, NaN for the others."""
+def _scores(hidden: Tensor, signals: Signals, rows: Many[Sequence], side: Side) -> Tensor:
+    """Each policy's score of its own rows, 0 for the others."""
     members: dict[Policy, list[int]] = {}
     for i, row in enumerate(rows):
-        if "score" in row.request.policy.reads:
+        policy = row.request.policy
+        if "score" in policy.reads and side in policy.scored:
             members.setdefault(row.request.policy, []).append(i)
-    scores = torch.full_like(signals.entropy, torch.nan)
+    scores = torch.zeros_like(signals.entropy)
     for policy, mine in members.items():
         at = torch.tensor(mine, device=hidden.device)
         reads = [name for name in policy.reads if name != "score"]

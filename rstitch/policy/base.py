@@ -10,18 +10,25 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rstitch.errors import BadRequest
 from rstitch.types import Side
 
-SIGNALS = ("max_prob", "coin", "margin", "top_probs", "phase", "boundary", "score", "span")
+SIGNALS = (
+    "max_prob", "coin", "margin", "top_probs", "phase", "boundary", "context", "score", "span",
+)  # fmt: skip
 """What `Policy.reads` may name. Side and entropy are always there."""
+
+
+Floats = np.ndarray[Any, np.dtype[np.float32]]
 
 
 class NotInReads:
@@ -53,6 +60,8 @@ class Signals:
     boundary: Tensor = UNASKED
     """float32: 1 where a step begins: at the first position, and where the last kept token
     completed a blank line."""
+    context: Tensor = UNASKED
+    """float32: tokens that the side has to know here, its prompt and the answer so far."""
     score: Tensor = UNASKED
     """float32: what `Policy.score` made of the final hidden state."""
 
@@ -100,6 +109,8 @@ class Policy(ABC):
         decides = "decide" in vars(cls) and "decide_plainly" not in vars(cls)
         if cls.reads or decides:  # what it inherited says nothing about its own rule
             cls.plain = False
+        if "propose" not in vars(cls) and {"reads", "decide", "score"} & vars(cls).keys():
+            cls.quick = False
 
     @classmethod
     def recorded(cls) -> tuple[str, ...]:
@@ -122,6 +133,24 @@ class Policy(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} is not plain")
 
+    quick: ClassVar[bool] = False
+    """It reads `context` and `score`, remembers nothing, and has `propose`."""
+
+    def propose(
+        self, side: Side, entropy: float, context: int, hidden: Floats | None
+    ) -> tuple[Side, bool, dict[str, float]]:
+        """(next side, keep, recorded signals) of one row: `score` and `decide` in plain numbers,
+        where `quick` is true.
+
+        entropy: a float32 value. hidden: (width,), None on a side that is not `scored`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is not quick")
+
+    def made_for(self) -> Mapping[str, Any] | None:
+        """The models that it may be used with, as `models` (side label to source and sha256), and
+        `what` it is in messages; None where it may be used with any."""
+        return None
+
     def start(self) -> Side:
         """Who writes the first token."""
         return Side.SLM
@@ -138,6 +167,9 @@ class Policy(ABC):
     @abstractmethod
     def decide(cls, signals: Signals, state: Tensor) -> Decision:
         """Decide for all rows at once. Pure: no randomness, no host reads, no change of inputs."""
+
+    scored: ClassVar[tuple[Side, ...]] = (Side.SLM, Side.LLM)
+    """Sides whose hidden states `score` gets; on another the signal is 0."""
 
     def score(self, hidden: Tensor, signals: Signals) -> Tensor:
         """One number per row, recorded as the signal `score`, where `reads` names it. Pure.
@@ -181,6 +213,12 @@ def need_number(name: str, value: object, example: str = "0.02") -> None:
 def threshold(tau: float) -> float:
     """For the state: below 0 stays so, however little; float32 would round -1e-46 to -0."""
     return -1.0 if tau < 0 else float(tau)
+
+
+@lru_cache(maxsize=256)
+def in_float32(tau: float) -> float:
+    """What `decide` reads from its state."""
+    return float(np.float32(threshold(tau)))
 
 
 def hand_off(signals: Signals, leave_slm: Tensor, leave_llm: Tensor, state: Tensor) -> Decision:

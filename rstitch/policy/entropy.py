@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import ClassVar
 
-import numpy as np
 from torch import Tensor
 
-from rstitch.policy.base import Decision, Policy, Signals, hand_off, need_number, threshold
+from rstitch.policy.base import (
+    Decision,
+    Policy,
+    Signals,
+    hand_off,
+    in_float32,
+    need_number,
+    threshold,
+)
 from rstitch.types import Side
 
 
@@ -38,16 +44,10 @@ class EntropyThreshold(Policy):
         return (threshold(self.tau),)
 
     def decide_plainly(self, side: Side, entropy: float) -> tuple[Side, bool]:
-        unsure = entropy > _in_float32(self.tau)
+        unsure = entropy > in_float32(self.tau)
         return (Side.LLM if unsure else Side.SLM), side is Side.LLM or not unsure
 
     @classmethod
     def decide(cls, signals: Signals, state: Tensor) -> Decision:
         unsure = signals.entropy > state[:, 0]
         return hand_off(signals, unsure, ~unsure, state)
-
-
-@lru_cache(maxsize=256)
-def _in_float32(tau: float) -> float:
-    """What `decide` reads from its state."""
-    return float(np.float32(threshold(tau)))

@@ -13,6 +13,7 @@ REGISTRY: dict[str, str] = {
     "hysteresis": "rstitch.policy.hysteresis:Hysteresis",
     "phase": "rstitch.policy.phase:PerPhase",
     "rewind": "rstitch.policy.rewind:Rewind",
+    "router": "rstitch.policy.router:Router",
     "slm": "rstitch.policy.alone:SLMAlone",
     "llm": "rstitch.policy.alone:LLMAlone",
     "random": "rstitch.policy.twostate:TwoState",

@@ -12,7 +12,7 @@ from rstitch.policy.base import Signals
 from rstitch.types import Side
 
 SLM, LLM = Side.SLM, Side.LLM
-NAMES = ("side", "entropy", "max_prob", "coin", "margin", "phase", "boundary")
+NAMES = ("side", "entropy", "max_prob", "coin", "margin", "phase", "boundary", "context", "score")
 """Signals that are one number per row and that a built-in policy may read."""
 
 PARAMETERS: dict[str, dict[str, Any]] = {
@@ -27,6 +27,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "llm": {},
     "random": {"p": 0.3, "q": 0.6},
     "turns": {"at": (2, 3, 5), "period": 7},
+    "router": {"file": "no such directory", "tau": 0.3},
 }
 """One setting of every policy that has a name."""
 
@@ -59,6 +60,7 @@ def many_rows(n: int, seed: int = 0) -> Signals:
     generator = torch.Generator().manual_seed(seed)
     numbers = torch.rand(len(NAMES) - 1, n, generator=generator)
     side = torch.randint(0, 2, (n,), generator=generator)
+    numbers[-1] -= 0.5  # a score has either sign
     return Signals(side, **dict(zip(NAMES[1:], numbers, strict=True)))
 
 

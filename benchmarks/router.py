@@ -1,0 +1,227 @@
+"""R-Stitch+ against what it has to beat: the best tau, two thresholds, simpler routers, an oracle.
+
+    python -m benchmarks.router --runs DIR [--quick] [--save] [--seeds 0,1,2] [--problems 4000]
+
+DIR holds a run of `rstitch train-router` per seed (DIR/seed-0, ...), which is made where it is not
+there. Each family of rules is tuned on dev alike: of its settings that are not inferior to the LLM
+alone (lower end of the paired one-sided 95 % interval above -0.6 points, as `benchmarks.tau` has
+it), the fastest. Only these are run on test. Seconds are predicted from every forward pass
+(`rstitch.router.prices`), the same for all rules, so the machine's load is in none of them; what
+the router's own network takes is not in them either, and is timed apart.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import rstitch
+from benchmarks.acceptance import hindsight
+from benchmarks.common import finish, parsed, parser, progress, say, show_bars
+from benchmarks.veto import Veto
+from rstitch.api import Stitch
+from rstitch.costs import LinearCosts
+from rstitch.evals import directory
+from rstitch.evals.statistics import compare, ratio_interval
+from rstitch.evals.verify import Verifier
+from rstitch.pairs.recipe.splits import problems as drawn
+from rstitch.pairs.recipe.splits import spread
+from rstitch.policy import Policy, make
+from rstitch.policy.network import features, read_card, read_network
+from rstitch.router import labels
+from rstitch.router.policies import Held, held
+from rstitch.router.prices import PassPrices, Price
+from rstitch.router.problems import Graded, graded, task_of
+from rstitch.router.trial import Trial, tried
+from rstitch.router.warm import Shape, Trainable, fit, shift_of
+
+TAUS = (0.02, 0.03, 0.04, 0.05, 0.07, 0.1)
+BACKS = (0.01, 0.03, 0.1, 0.3)
+LAMBDAS = (0.02, 0.05, 0.1, 0.2, 0.4)
+BOUND, GOAL, MAX_TOKENS = -0.6, 1.25, 400
+OOD = ("ood-kind", "ood-depth", "ood-wording")
+
+
+def trained(runs: Path, seed: int, quick: bool) -> Path:
+    """The run of that seed; trained if it is not there, gone on with if it is not whole."""
+    out = runs / f"seed-{seed}"
+    if not (out / "router.json").exists():
+        words = ["train-router", "--out", str(out), "--seed", str(seed)]
+        words += ["--max-tokens", str(MAX_TOKENS)]
+        words += ["--problems", "60", "--dev-problems", "40", "--steps", "1"] if quick else []
+        subprocess.run([sys.executable, "-m", "rstitch", *words], check=True, stdout=sys.stderr)
+    return out
+
+
+def simpler(stitch: Stitch, run: Path, price: PassPrices, reference: float, seed: int) -> Any:
+    """Logistic regression on the run's own data, and a network that nobody trained, by lambda."""
+    with directory.opened(run) as found:
+        kept = [one for r in found.records if r["type"] == "paired" for one in labels.read(r)]
+        asked = found.config["asked"]
+    card = read_card(str(run))
+    with Verifier() as verifier:
+        from rstitch.cli.train_router import in_order
+
+        task = task_of("train")
+        train = graded(task, verifier, in_order(task.problems(), asked["train"], asked["seed"]))
+        seen, harm, problem = labels.seen_of(stitch, train, kept)
+    logistic = fit(seen, harm, problem, Shape((), epochs=150, rate=1e-2), seed)
+    inputs = features(seen.hidden, seen.entropy, seen.context)
+    untrained = Trainable(inputs, Shape(), torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        scores = untrained(inputs)
+    for name, model in (("logistic", logistic), ("untrained", untrained)):
+        for i, value in enumerate(LAMBDAS):
+            shift = shift_of(value, price.hand_off / reference, 1.0)
+            if name == "untrained":  # it knows no odds: keep 30, 40, ... % of what it is asked
+                shift = -float(torch.quantile(scores, 0.3 + 0.1 * i))
+            file = held(model.network(shift), f"{name} {value} {seed}")
+            yield f"{name},{value:g}", Held(file=file, tau=float(card["tau"]))
+
+
+def families(
+    stitch: Stitch, runs: Mapping[int, Path], price: PassPrices, reference: float
+) -> Iterator[tuple[str, str, Policy]]:
+    """(family, setting, rule) of everything that is tuned on dev."""
+    for tau in TAUS:
+        yield "tau", f"{tau:g}", make("entropy", tau=tau)
+    for tau in TAUS[::2]:
+        for back in BACKS:
+            yield (
+                "two thresholds",
+                f"{tau:g}/{back:g}",
+                make("hysteresis", tau_out=tau, tau_back=back),
+            )
+    for seed, run in runs.items():
+        rule = make("router", file=str(run))
+        yield f"router, seed {seed}", "as trained", rule
+    seed, run = next(iter(runs.items()))
+    for name, rule in simpler(stitch, run, price, reference, seed):
+        yield name.split(",")[0], name.split(",")[1], rule
+
+
+def best(
+    rows: Mapping[str, tuple[str, Policy, Trial]], alone: Trial
+) -> dict[str, tuple[str, Policy, Trial]]:
+    """Of each family the fastest setting that holds the bound, or else the most accurate one."""
+    found: dict[str, tuple[str, Policy, Trial]] = {}
+    for family in dict.fromkeys(key.partition("|")[0] for key in rows):
+        members = [row for key, row in rows.items() if key.partition("|")[0] == family]
+        holds = [row for row in members if compare(row[2].right, alone.right).low > BOUND]
+        pick = min(holds, key=lambda row: row[2].mean_seconds) if holds else None
+        found[family] = pick or max(members, key=lambda row: row[2].accuracy)
+    return found
+
+
+def line(name: str, trial: Trial, gate: Trial) -> dict[str, Any]:
+    """A rule beside the best tau on the same problems, said and kept."""
+    against = compare(trial.right, gate.right)
+    faster, low, high = ratio_interval(gate.seconds, trial.seconds)
+    say(
+        f"{name:<28} {100 * trial.accuracy:6.2f} % {against.points:+6.2f} ({against.low:+.2f}) "
+        f"{1e3 * trial.mean_seconds:8.2f} ms {faster:5.2f}x ({low:.2f} to {high:.2f}) "
+        f"{trial.llm_share:6.1%}"
+    )
+    return {
+        **trial.told(), "points": against.points, "points_low": against.low,
+        "faster": faster, "faster_low": low, "faster_high": high,
+    }  # fmt: skip
+
+
+def oracle(stitch: Stitch, tau: float, n: int, price: Price) -> dict[str, float]:
+    """The ceiling: the gate at the best tau, with hindsight, on dev."""
+    plain, veto = [], []
+    for i, one in enumerate(spread(drawn("dev"), n)):
+        found = hindsight(stitch, one, tau)
+        for seconds, positions in ((plain, ()), (veto, found.positions)):
+            rule = Veto(tau, positions)
+            answer = stitch.generate(one.question, policy=rule, max_tokens=MAX_TOKENS)
+            seconds.append(price(answer.trace))
+        progress(f"oracle {i + 1}/{n}")
+    gain, low, high = ratio_interval(plain, veto)
+    say(f"oracle on {n} dev problems: {gain:.2f}x ({low:.2f} to {high:.2f})")
+    return {"faster": gain, "faster_low": low, "faster_high": high, "problems": n}
+
+
+def network_seconds(run: Path, rounds: int = 2000) -> float:
+    """Of one decision, one row in numpy: CPU seconds."""
+    network = read_network(str(run))
+    hidden = np.random.default_rng(0).standard_normal(network.width).astype(np.float32)
+    started = time.process_time()
+    for _ in range(rounds):
+        network.one(hidden, 0.1, 100)
+    return (time.process_time() - started) / rounds
+
+
+def asked_of(name: str, n: int, verifier: Verifier) -> list[Graded]:
+    task = task_of(name)
+    return graded(task, verifier, spread(task.problems(), n))
+
+
+def main() -> None:
+    options = parser(__doc__, "60 problems, one seed, a short training")
+    options.add_argument("--runs", type=Path, required=True, help="where trainings are, or go")
+    options.add_argument("--seeds", default="0,1,2")
+    options.add_argument("--problems", type=int, default=4000, help="of test at most")
+    args = parsed(options)
+    seeds = [int(one) for one in args.seeds.split(",")][: 1 if args.quick else None]
+    n_dev, n_test, n_veto = (60, 60, 2) if args.quick else (1000, args.problems, 60)
+    runs = {seed: trained(args.runs, seed, args.quick) for seed in seeds}
+    found = read_card(str(runs[seeds[0]]))["prices"]
+    price = PassPrices(LinearCosts(tuple(found["base"]), tuple(found["per_row"])))
+    with rstitch.load(max_rows=64) as stitch, Verifier() as verifier:
+        dev = asked_of("dev", n_dev, verifier)
+        alone = tried(stitch, dev, make("llm"), price, MAX_TOKENS)
+        first = tried(stitch, dev, make("entropy", tau=0.02), price, MAX_TOKENS)
+        rows: dict[str, tuple[str, Policy, Trial]] = {}
+        for family, setting, rule in families(stitch, runs, price, first.mean_seconds):
+            trial = tried(stitch, dev, rule, price, MAX_TOKENS)
+            rows[f"{family}|{setting}"] = setting, rule, trial
+            progress(f"dev, {family} {setting}: {trial.told()}")
+        chosen = best(rows, alone)
+        tau = float(chosen["tau"][0])
+        say(f"chosen on {n_dev} dev problems; against the best tau, {tau:g}")
+        told = {"dev": {k: line(f"{k} {v[0]}", v[2], chosen["tau"][2]) for k, v in chosen.items()}}
+        for name, n in (("test", n_test), *((one, n_test // 4) for one in OOD)):
+            told[name] = on_split(stitch, asked_of(name, n, verifier), name, chosen, price)
+        ceiling = oracle(stitch, tau, n_veto, price)
+    ratios = [r["faster"] for k, r in told["test"].items() if k.startswith("router")]
+    lows = [r["points_low"] for k, r in told["test"].items() if k.startswith("router")]
+    bars = {"not_worse_on_each_seed": min(lows) > -1, "1.25x_on_each_seed": min(ratios) >= GOAL}
+    rivals = [v for k, v in told["test"].items() if not k.startswith("router") and k != "llm"]
+    held_up = [r["faster"] for r in rivals if r["points_low"] > -1]
+    bars["faster_than_each_control"] = min(ratios) > max(held_up, default=1.0)
+    micro = 1e6 * network_seconds(runs[seeds[0]])
+    bars["at_most_40_microseconds"] = micro <= 40
+    show_bars(bars)
+    details = {"bars": bars, "chosen": {k: v[0] for k, v in chosen.items()}, **told}
+    details |= {"oracle": ceiling, "network_microseconds": micro, "prices": found}
+    finish("router", min(ratios), GOAL, details, args.save)
+
+
+def on_split(
+    stitch: Stitch,
+    asked: Sequence[Graded],
+    name: str,
+    chosen: Mapping[str, tuple[str, Policy, Trial]],
+    price: Price,
+) -> dict[str, Any]:
+    """What was chosen, and the LLM alone, on a split that nothing was chosen on."""
+    say(f"{name}, {len(asked)} problems")
+    rules = {**{k: v[1] for k, v in chosen.items()}, "llm": make("llm")}
+    trials = {}
+    for family, rule in rules.items():
+        trials[family] = tried(stitch, asked, rule, price, MAX_TOKENS)
+        progress(f"{name}, {family}")
+    return {family: line(family, one, trials["tau"]) for family, one in trials.items()}
+
+
+if __name__ == "__main__":
+    main()

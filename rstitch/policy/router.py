@@ -1,0 +1,111 @@
+"""R-Stitch+: a small network decides which uncertain tokens are worth the LLM (paper, section 3).
+
+It is asked on the SLM's side alone and only where H > tau; a token of which the SLM is sure stays,
+and the way back from the LLM is the entropy rule. Most of an SLM's uncertainty is about wording,
+where handing over costs a pass of the LLM and changes nothing.
+
+Hidden states are far too large for a trace. What is recorded is the number that the decision is a
+function of, the network's log-odds (`score`), so `explain` needs no weights and checks every
+decision, but takes the score itself on trust. It is 0 where the network was not asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rstitch.errors import BadRequest
+from rstitch.policy.base import (
+    Decision,
+    Floats,
+    Policy,
+    Signals,
+    hand_off,
+    in_float32,
+    need_number,
+    threshold,
+)
+from rstitch.policy.network import Network, network_of, read_card, read_network
+from rstitch.types import Side
+
+SHIPPED = Path(__file__).parents[1] / "pairs" / "builtin" / "router"
+"""That of the built-in pair."""
+
+
+@dataclass(frozen=True, slots=True)
+class Router(Policy):
+    """Leave the SLM where H > tau and the network's score > 0, the LLM where H <= tau."""
+
+    name: ClassVar[str] = "router"
+    reads: ClassVar[tuple[str, ...]] = ("context", "score")
+    scored: ClassVar[tuple[Side, ...]] = (Side.SLM,)
+    quick: ClassVar[bool] = True
+
+    file: str = ""
+    """Directory that `rstitch train-router` wrote; the built-in pair's where none is named."""
+    tau: float | None = None
+    """Normalised entropy from which it is asked; what it was trained with if left out."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.file, str):
+            raise BadRequest(f"file is {self.file!r}; it must be a router's directory")
+        if self.tau is None:  # in a trace it is there, so that explain needs no file
+            object.__setattr__(self, "tau", float(read_card(self._path)["tau"]))
+        need_number("tau", self.tau)
+
+    @property
+    def _path(self) -> str:
+        return self.file or str(SHIPPED)
+
+    @property
+    def network(self) -> Network:
+        return network_of(self._path)
+
+    def made_for(self) -> Mapping[str, Any] | None:
+        read_network(self._path)  # a damaged file is told before anything is written
+        return {"what": f"router {self.file or 'of the built-in pair'}", **read_card(self._path)}
+
+    def start(self) -> Side:
+        return Side.LLM if self._tau < 0 else Side.SLM
+
+    def sides(self) -> tuple[Side, ...]:
+        if self._tau < 0:
+            return (Side.LLM,)
+        return (Side.SLM,) if self._tau >= 1 else (Side.SLM, Side.LLM)
+
+    def initial_state(self) -> tuple[float, ...]:
+        return (threshold(self._tau),)
+
+    @property
+    def _tau(self) -> float:
+        assert self.tau is not None
+        return self.tau
+
+    def score(self, hidden: Tensor, signals: Signals) -> Tensor:
+        found = self.network(hidden, signals.entropy, signals.context)
+        asked = signals.entropy > in_float32(self._tau)
+        return torch.where(asked, found, torch.zeros_like(found))
+
+    def propose(
+        self, side: Side, entropy: float, context: int, hidden: Floats | None
+    ) -> tuple[Side, bool, dict[str, float]]:
+        unsure = entropy > in_float32(self._tau)
+        if side is Side.LLM or not unsure:
+            told = {"context": float(context), "score": 0.0}
+            return (Side.LLM if unsure else Side.SLM), True, told
+        assert hidden is not None
+        score = float(np.float32(self.network.one(hidden, entropy, context)))
+        leaves = score > 0
+        told = {"context": float(context), "score": score}
+        return (Side.LLM if leaves else Side.SLM), not leaves, told
+
+    @classmethod
+    def decide(cls, signals: Signals, state: Tensor) -> Decision:
+        unsure = signals.entropy > state[:, 0]
+        return hand_off(signals, unsure & (signals.score > 0), ~unsure, state)

@@ -1,0 +1,1 @@
+"""R-Stitch+: training the router that `rstitch.policy.router` asks (docs/router.md)."""
