@@ -18,9 +18,9 @@ from typing import Any
 
 from benchmarks.common import ROOT, finish, parsed, parser, progress, say, show_bars
 from rstitch.evals import directory
-from rstitch.evals.machine import weights
 from rstitch.evals.table import MATCHED, Row, Table, groups, table
 from rstitch.pairs import preset
+from rstitch.pairs.hashes import weights
 from rstitch.types import Side
 
 PAIRS = {

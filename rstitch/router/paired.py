@@ -138,7 +138,7 @@ class _Trial:
     def __init__(self, index: int, place: Asked) -> None:
         self.index, self.place = index, place
         self.prefix: list[int] = []
-        self.stream = None
+        self.stream: Stream | None = None
 
     def begin(
         self,

@@ -122,11 +122,11 @@ def fit(
                 model(inputs[rows], draws), harm[rows].float()
             )
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss)
             optimiser.step()
-        loss = likelihood(model, inputs[out], harm[out])
-        if loss < best:
-            best, kept = loss, [p.detach().clone() for p in model.parameters()]
+        held = likelihood(model, inputs[out], harm[out])
+        if held < best:
+            best, kept = held, [p.detach().clone() for p in model.parameters()]
     tell("warm start", shape.epochs, shape.epochs)
     with torch.no_grad():
         for parameter, value in zip(model.parameters(), kept, strict=True):
