@@ -23,6 +23,7 @@ from rstitch.types import Proposal, Sampling, Side
 
 if TYPE_CHECKING:
     from rstitch.api import Answer, Stitch
+    from rstitch.stream import Stream
 
 
 @dataclass(frozen=True, slots=True)
