@@ -68,7 +68,7 @@ class Part:
 
 def parts(quick: bool) -> Iterator[Part]:
     """What shows a difference of one point wants 4,000 problems; ten points are seen on few."""
-    few, many, timed = (8, 24, 3) if quick else (150, 4000, 40)
+    few, many, timed = (8, 24, 3) if quick else (150, 4000, 24)
     more = (16, 10) if quick else (1000, 200)  # on test, and elsewhere
     for pair in PAIRS:
         brief = pair == "brief"
