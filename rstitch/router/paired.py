@@ -22,7 +22,7 @@ from rstitch.router.problems import Graded
 from rstitch.types import Proposal, Sampling, Side
 
 if TYPE_CHECKING:
-    from rstitch.api import Answer, Stitch
+    from rstitch.api import Answer, Stitch, Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ class _Trial:
     def __init__(self, index: int, place: Asked) -> None:
         self.index, self.place = index, place
         self.prefix: list[int] = []
-        self.stream = None
+        self.stream: Stream | None = None
 
     def begin(
         self,
@@ -164,5 +164,6 @@ class _Trial:
         )
 
     def whole(self, stitch: Stitch) -> list[int]:
-        rest = [] if self.stream is None else _whole(stitch, self.stream.result())
-        return self.prefix + rest
+        if self.stream is None:
+            return self.prefix
+        return self.prefix + _whole(stitch, self.stream.result())

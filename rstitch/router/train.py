@@ -126,7 +126,7 @@ def replaced(model: Trainable, shift: float) -> Trainable:
     """A copy whose log-odds are higher by that much."""
     copy = model.copy()
     with torch.no_grad():
-        copy.last.bias += shift
+        copy.last.bias.add_(shift)
     return copy
 
 

@@ -122,11 +122,11 @@ def fit(
                 model(inputs[rows], draws), harm[rows].float()
             )
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
-        loss = likelihood(model, inputs[out], harm[out])
-        if loss < best:
-            best, kept = loss, [p.detach().clone() for p in model.parameters()]
+        held_out = likelihood(model, inputs[out], harm[out])
+        if held_out < best:
+            best, kept = held_out, [p.detach().clone() for p in model.parameters()]
     tell("warm start", shape.epochs, shape.epochs)
     with torch.no_grad():
         for parameter, value in zip(model.parameters(), kept, strict=True):
