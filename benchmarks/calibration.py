@@ -20,7 +20,7 @@ import numpy as np
 import rstitch
 from benchmarks.common import finish, models_of, pair_parser, parsed, progress, say
 from rstitch.api import Stitch
-from rstitch.evals import bound
+from rstitch.evals.calibration import bound
 from rstitch.evals.grade import is_right
 from rstitch.pairs.recipe.problem import Problem
 from rstitch.pairs.recipe.splits import problems, spread
@@ -40,29 +40,34 @@ def marks(stitch: Stitch, chosen: Sequence[Problem], policy: Policy) -> np.ndarr
     return np.array([is_right(a.text, p.answer) for p, a in zip(chosen, given, strict=True)])
 
 
-def certified(won: Sequence[int], lost: Sequence[int], within: float) -> int:
-    """How many taus, from the smallest on, are shown."""
+def certified(won: Sequence[int], lost: Sequence[int], within: float, n: int = DRAWN) -> int:
+    """How many taus, from the smallest on, are shown; of n draws."""
     for count, (w, l) in enumerate(zip(won, lost, strict=True)):  # noqa: E741
-        if not bound.shown(w, l, DRAWN, within, CONFIDENCE):
+        if not bound.shown(w, l, n, within, CONFIDENCE):
             return count
     return len(won)
 
 
+def drawn(within: float) -> int:
+    """Problems of a calibration: enough to show something. Of fewer, no card could be wrong."""
+    return max(DRAWN, bound.fewest(within, CONFIDENCE))
+
+
 def coverage(ours: np.ndarray, alone: np.ndarray, within: float, seed: int) -> dict[str, Any]:
     """ours: [taus, problems]. How often a card is written, and is wrong."""
-    draws = np.random.default_rng(seed)
+    draws, n = np.random.default_rng(seed), drawn(within)
     losses = [float(np.mean(alone) - np.mean(one)) for one in ours]
     cards = wrong = 0
     taken = [0] * (len(ours) + 1)
     for _ in range(CALIBRATIONS):
-        pick = draws.integers(0, len(alone), DRAWN)
+        pick = draws.integers(0, len(alone), n)
         won = [int((one[pick] & ~alone[pick]).sum()) for one in ours]
         lost = [int((alone[pick] & ~one[pick]).sum()) for one in ours]
-        count = certified(won, lost, within)
+        count = certified(won, lost, within, n)
         taken[count] += 1
         cards += count > 0
         wrong += count > 0 and max(losses[:count]) >= within - 1e-12
-    return {"within": within, "cards": cards, "wrong": wrong, "certified": taken}
+    return {"within": within, "drawn": n, "cards": cards, "wrong": wrong, "certified": taken}
 
 
 def record(args: Any) -> tuple[list[Problem], np.ndarray, np.ndarray, tuple[float, ...]]:
@@ -93,8 +98,8 @@ def main() -> None:
     for one in found:
         what = f"tau {one['tau']} on the boundary" if "tau" in one else "all taus"
         say(
-            f"{what}, within {one['within']:.4f}: {one['cards']} cards of {CALIBRATIONS}, "
-            f"{one['wrong']} wrong (at most {MOST_WRONG})"
+            f"{what}, within {one['within']:.4f}, {one['drawn']} draws: {one['cards']} cards of "
+            f"{CALIBRATIONS}, {one['wrong']} wrong (at most {MOST_WRONG})"
         )
     worst = max(one["wrong"] for one in found)
     details = {
@@ -102,7 +107,6 @@ def main() -> None:
         "llm_accuracy": float(alone.mean()),
         "taus": list(taus),
         "losses": losses,
-        "drawn": DRAWN,
         "calibrations": CALIBRATIONS,
         "confidence": CONFIDENCE,
         "found": found,

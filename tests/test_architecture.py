@@ -14,7 +14,7 @@ REPO = Path(__file__).parents[1]
 PACKAGE = REPO / "rstitch"
 
 LAYERS = (
-    {"types", "errors", "config", "registry"},
+    {"types", "errors", "config", "registry", "files"},
     {"costs", "sampling", "text"},
     {"policy"},
     {"engine"},
@@ -23,7 +23,7 @@ LAYERS = (
 ENGINE, ELSE, CLI = 3, 4, 5
 """Everything else, the package's own exports included, comes after these, the commands last."""
 
-NO_TORCH = {"types", "errors", "config", "registry", "costs"}
+NO_TORCH = {"types", "errors", "config", "registry", "files", "costs"}
 HEAVY = {"torch", "transformers"}
 ENGINE_NEEDS = {"torch", "transformers", "numpy"} | {
     "safetensors",
@@ -39,7 +39,7 @@ UNITS = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODU
 
 def layer(unit: str) -> int:
     """Position of a unit such as "engine" in the order of imports."""
-    if unit == "cli":
+    if unit in ("cli", "__main__"):
         return CLI
     return next((i for i, units in enumerate(LAYERS) if unit in units), ELSE)
 

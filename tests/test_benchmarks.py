@@ -7,6 +7,7 @@ import json
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks import common
@@ -109,3 +110,17 @@ def test_a_step_that_is_no_line_is_bounded() -> None:
     costs = {1: 1.0, 2: 4.0, 3: 4.0, 4: 4.0}
     steps = [Pass(Side.LLM, rows, rows, costs[rows]) for rows in costs]
     assert mean_costs(steps, 4)[1:] == list(costs.values())
+
+
+def test_a_calibration_draws_enough_to_show_its_margin() -> None:
+    """500 draws cannot show a loss below 0.002, so 0 wrong cards of them said nothing."""
+    from benchmarks.calibration import CALIBRATIONS, coverage, drawn
+
+    assert drawn(0.01) == 500 and drawn(0.002) == 1497
+    alone = np.ones(1000, dtype=bool)
+    ours = alone.copy()
+    ours[:2] = False
+    found = coverage(ours[None], alone, 0.002, seed=0)
+    # Exactly on the boundary, shown where none is drawn: 0.998 ^ 1497 = 5 % of 200. None at all
+    # happens once in 28,000, more than 25 once in 110,000.
+    assert found["drawn"] == 1497 and 0 < found["wrong"] <= 25 < CALIBRATIONS, found

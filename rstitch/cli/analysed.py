@@ -116,6 +116,8 @@ def _named(problems: list[str]) -> str:
 
 def _harm(found: Harm, unit: _Unit) -> Iterator[str]:
     yield f"harmful tokens in {found.wrong} wrong answers of the slm"
+    if found.cut:
+        yield f"{found.cut} of these are searched at their beginning only: their scores end early"
     yield "h1: with the llm's token there instead, the slm by itself gets it right"
     yield "h2: before it the llm could have got it right, after it no longer"
     rows = [["", "found", "silent (H <= tau) %", "95 %", "controls", "in right answers"]]

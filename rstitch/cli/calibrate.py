@@ -17,10 +17,10 @@ from rstitch.types import Sampling
 from rstitch.units import nats
 
 if TYPE_CHECKING:
-    from rstitch.evals.calibration import Bound, Plan
-    from rstitch.evals.choice import Choice, Wanted
-    from rstitch.evals.curve import Curve
-    from rstitch.evals.prompts import Prompts
+    from rstitch.evals.calibration.choice import Choice, Wanted
+    from rstitch.evals.calibration.curve import Curve
+    from rstitch.evals.calibration.plan import Bound, Plan
+    from rstitch.evals.calibration.prompts import Prompts
 
 MINUTES = 10.0
 
@@ -96,8 +96,9 @@ def calibrate(
     """Choose tau on one's own prompts: LLM share, speed and agreement of several, or with answers
     the fastest that is shown to be as accurate as the LLM."""
     started = time.perf_counter()
-    from rstitch.evals import card, directory
-    from rstitch.evals.choice import Wanted
+    from rstitch.evals import directory
+    from rstitch.evals.calibration import card
+    from rstitch.evals.calibration.choice import Wanted
 
     wanted = Wanted(share, speedup, agreement)
     card.check(out)
@@ -127,7 +128,7 @@ def calibrate(
 
 
 def _prompts(name: str, problems: int | None) -> Prompts:
-    from rstitch.evals import prompts
+    from rstitch.evals.calibration import prompts
     from rstitch.pairs.recipe.splits import spread
 
     found = prompts.read(name)
@@ -135,7 +136,7 @@ def _prompts(name: str, problems: int | None) -> Prompts:
 
 
 def _taus(text: str | None) -> list[float | str]:
-    from rstitch.evals.calibration import TAUS
+    from rstitch.evals.calibration.plan import TAUS
 
     if text is None:
         return list(TAUS)
@@ -153,7 +154,7 @@ def _bound(
     prompts: Prompts, wanted: Wanted, within: float | None, confidence: float | None
 ) -> Bound | None:
     """What is to be shown: with answers, unless something else is wanted."""
-    from rstitch.evals.calibration import Bound
+    from rstitch.evals.calibration.plan import Bound
 
     given = options.given(within=within, confidence=confidence)
     for name, value in given.items():
@@ -173,7 +174,7 @@ def _plan(
 ) -> Plan:  # fmt: skip
     """taus in nats are looked at when the pair is there."""
     from rstitch.evals import verify
-    from rstitch.evals.calibration import Plan
+    from rstitch.evals.calibration.plan import Plan
 
     if prompts.task is not None and prompts.task.needs_verifier:
         verify.check()
@@ -192,7 +193,8 @@ def _measured(
     names: tuple[str, str | None, str | None],
     settings: dict[str, Any],
 ) -> tuple[Plan, Curve]:
-    from rstitch.evals import calibrate, verify
+    from rstitch.evals import verify
+    from rstitch.evals.calibration.run import calibrate
 
     comparer = verify.Verifier if verify.is_installed() else verify.Plainly
     if comparer is verify.Plainly:
@@ -204,7 +206,7 @@ def _measured(
             sampling=replace(stitch.defaults.sampling, **sampling),
         )
         with evaluating.progress() as tell:
-            return plan, calibrate.calibrate(stitch, plan, run, verifier, tell, started)
+            return plan, calibrate(stitch, plan, run, verifier, tell, started)
 
 
 def _print(curve: Curve, as_json: bool, out: Path) -> None:
@@ -228,7 +230,7 @@ def _print(curve: Curve, as_json: bool, out: Path) -> None:
 
 
 def _pick(curve: Curve, wanted: Wanted, fallback: bool, run: Path) -> Choice:
-    from rstitch.evals.choice import pick
+    from rstitch.evals.calibration.choice import pick
 
     try:
         return pick(curve, wanted, fallback=fallback)
@@ -245,7 +247,8 @@ def _write(
     names: tuple[str, str | None, str | None],
 ) -> None:
     from rstitch.api import choose
-    from rstitch.evals import card, directory
+    from rstitch.evals import directory
+    from rstitch.evals.calibration import card
 
     asked = directory.read_config(run)["asked"]
     card.write(out, card.content(choose(*names), plan, curve, choice, asked, out.parent))

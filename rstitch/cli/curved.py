@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rstitch.cli.tabled import aligned
 
 if TYPE_CHECKING:
-    from rstitch.evals.curve import Curve, Point
+    from rstitch.evals.calibration.curve import Curve, Point
 
 HEAD = ("tau", "LLM %", "tokens", "s/answer", "speed-up", "95 %", "agree", "95 %", "right %")
 WITH_BOUND = ("won", "lost", "points", "from", "shown")

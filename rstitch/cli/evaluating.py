@@ -97,10 +97,9 @@ def carry_out(
 
 def planned(asked: Asked, methods: Sequence[str], like: str | None) -> Plan:
     """What is to be run, as far as it is known before the pair is loaded."""
-    from rstitch.evals import directory, tasks, verify
+    from rstitch.evals import directory, drawn, tasks, verify
     from rstitch.evals.evaluate import Plan
     from rstitch.evals.methods import parse
-    from rstitch.pairs.recipe.splits import spread
 
     name, params = parse(asked.task)
     task = tasks.make(name, **params)
@@ -109,10 +108,9 @@ def planned(asked: Asked, methods: Sequence[str], like: str | None) -> Plan:
     Sampling(**asked.sampling)
     directory.check(asked.out)
     chosen, reference = _methods(methods, like)
-    every = task.problems()
     return Plan(
         task=task,
-        problems=tuple(spread(every, asked.problems or len(every))),
+        problems=tuple(drawn.evenly(task.problems(), asked.problems)),
         methods=chosen,
         reference=reference,
         sampling=Sampling(),
@@ -199,7 +197,8 @@ def _able(
 
 def about_run(stitch: Stitch, pair: str, slm: str | None, llm: str | None) -> dict[str, Any]:
     """What a run belongs to beside its plan."""
-    from rstitch.evals.machine import machine, model, weights
+    from rstitch.evals.machine import machine, model
+    from rstitch.pairs.hashes import weights
 
     models = {side: (one.source, one.revision) for side, one in stitch.models.items()}
     return {

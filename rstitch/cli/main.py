@@ -18,6 +18,7 @@ from rstitch.cli import (
     explain,
     generate,
     pairs,
+    plan,
     profile,
     record,
     report,
@@ -47,6 +48,7 @@ app.command("study")(study.study)
 app.command("check")(check.check)
 app.command("pairs")(pairs.pairs)
 app.command("profile")(profile.profile)
+app.command("plan")(plan.plan)
 app.command("explain")(explain.explain)
 app.command("report")(report.report)
 app.command("convert")(convert.convert)

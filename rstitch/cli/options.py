@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -180,4 +180,14 @@ def open_pair(
 
     if settings.get("profile"):
         load_profile(settings["profile"])  # a wrong file is told before anything is loaded
+        _tell_elsewhere(settings["profile"], settings)
     return load(pair, slm=slm, llm=llm, suffix=suffix, **settings)
+
+
+def _tell_elsewhere(path: str, settings: Mapping[str, Any]) -> None:
+    """A line on stderr where a profile is of another machine."""
+    from rstitch.latency.profile import elsewhere
+
+    line = elsewhere(path, {**asdict(DEFAULTS), **settings})
+    if line:
+        typer.echo(f"warning: {line}", err=True)

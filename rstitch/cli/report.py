@@ -129,12 +129,12 @@ def _report(
 
 def _pictures(parts: Sequence[Loaded], to: Path) -> list[Path]:
     from rstitch.report import written
-    from rstitch.report.page import WIDE, figures, of_entropy
+    from rstitch.report.page import WIDE, figures, of_analysis
 
     made = []
     for number, part in enumerate(parts):
         before = f"{number + 1}-" if len(parts) > 1 else ""
-        for figure in [*figures(part), *of_entropy(part)]:
+        for figure in [*figures(part), *of_analysis(part)]:
             path = to / f"{before}{figure.file}.png"
             written.picture("--png", path, figure.at(WIDE))
             made.append(path)
@@ -175,8 +175,9 @@ NAMED = 5
 
 
 def _paper(out: Path | None, png: Path | None, as_json: bool) -> None:
+    from rstitch.paper import table
     from rstitch.report import written
-    from rstitch.report.paper import said, table
+    from rstitch.report.paper import said
     from rstitch.report.paper.drawn import figures, page
 
     cells = table.read()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rstitch.errors import BadRequest
+from rstitch.files import beside, replaced
 
 if TYPE_CHECKING:
     from rstitch.trace import Trace
@@ -25,9 +26,8 @@ def check(path: Path) -> None:
         if path.exists() and not os.access(path, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         if not _is_special(path):
-            beside = _beside(path)
-            beside.touch(exist_ok=False)
-            beside.unlink()
+            with beside(path) as partial:
+                partial.touch(exist_ok=False)
     except OSError as error:
         raise _refusal(path, error) from error
 
@@ -38,14 +38,10 @@ def save(traces: Sequence[Trace], path: Path) -> None:
         if _is_special(path):
             _write(traces, path)
             return
-        beside = _beside(path)
-        try:
-            _write(traces, beside)
+        with replaced(path) as partial:
+            _write(traces, partial)
             if path.exists():
-                shutil.copymode(path, beside)
-            beside.replace(path.resolve())
-        finally:
-            beside.unlink(missing_ok=True)
+                shutil.copymode(path, partial)
     except OSError as error:
         raise _refusal(path, error) from error
 
@@ -54,12 +50,6 @@ def _is_special(path: Path) -> bool:
     """A device, a pipe, or what stdout goes to: written to, not replaced."""
     system = path.absolute().parts[1:2] in (("dev",), ("proc",))
     return path.exists() and (system or not path.is_file())
-
-
-def _beside(path: Path) -> Path:
-    """In the same directory, so that it can be renamed, under a name of this process alone."""
-    target = path.resolve()
-    return target.with_name(f".{target.name[:100]}.{os.getpid()}.tmp")
 
 
 def _write(traces: Sequence[Trace], path: Path) -> None:

@@ -69,8 +69,8 @@ def lines(found: Kept, made: Outcome) -> list[str]:
     if together:
         told += ["", "all tasks: mean accuracy, geometric mean of the priced speed-ups"]
         told += aligned([["", "tokens at most", "right %", "~speed-up", "paper %", "paper x"]] + [
-            [one["method"], str(one["budget"]), f"{one['right']:.2f}", _times(one["speed_up"]),
-             _number(one["paper_right"]), _times(one["paper_speed_up"])]
+            [one["method"], str(one["budget"]), f"{one['right']:.2f}{_mark(one['timed_only'])}",
+             _times(one["speed_up"]), _number(one["paper_right"]), _times(one["paper_speed_up"])]
             for one in together
         ])  # fmt: skip
     return [*told, "", *_legend(made.prices), *left_out(found)]
@@ -85,9 +85,9 @@ def _sizes(chosen: Sequence[Line]) -> str:
 def _row(line: Line) -> list[str]:
     row, timed, priced, paper = line.accuracy, line.timed, line.priced, line.paper
     low, high = row.interval
-    alone = "*" if timed is not None and row.answers == timed.answers != 0 and timed == row else ""
     cells = [
-        line.method, f"{100 * row.right:.1f}{alone}", f"{100 * low:.1f} to {100 * high:.1f}",
+        line.method, f"{100 * row.right:.1f}{_mark(line.timed_only)}",
+        f"{100 * low:.1f} to {100 * high:.1f}",
         f"{paper.right:.1f}" if paper else "", f"{row.tokens:.0f}", f"{100 * row.llm_share:.1f}",
         f"{100 * row.truncated:.1f}", f"{timed.seconds:.3g}" if timed else "",
     ]  # fmt: skip
@@ -132,6 +132,10 @@ def as_json(found: Kept, made: Outcome) -> dict[str, Any]:
 
 
 NUMBERS = ("error", "bias")
+
+
+def _mark(timed_only: bool) -> str:
+    return "*" if timed_only else ""
 
 
 def _times(value: float | None, sign: str = "") -> str:

@@ -63,10 +63,11 @@ def study(
     chosen = replace(chosen, settings=settings, **models)
     kept.check(out)
     asked = {"study": chosen.asdict(), "hours": hours}
-    found = kept.read(out, asked)
-    questions = run.questions(chosen)
-    _carry_out(chosen, found, asked, questions, out, hours, yes)
-    _finish(out, as_json)
+    with kept.claimed(out):
+        found = kept.read(out, asked)
+        questions = run.questions(chosen)
+        _carry_out(chosen, found, asked, questions, out, hours, yes)
+        _finish(out, as_json)
 
 
 def _carry_out(
@@ -193,7 +194,7 @@ def _finish(out: Path, as_json: bool) -> None:
     made = outcome(found)
     kept.write(out / kept.TABLE, studied.as_json(found, made))
     runs = [found.cell(cell.name) for cell in cells(found.study)]
-    kept.write(out / kept.CARD, make_card(runs))
+    kept.write(out / kept.CARD, make_card(runs, out))
     if as_json:
         typer.echo(json.dumps(studied.as_json(found, made)))
     else:

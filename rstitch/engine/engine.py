@@ -221,7 +221,7 @@ class InProcessEngine:
     def _run(self, side: Side, rows: list[Sequence], fed: list[Extend], cached: list[int]) -> None:
         started = self.clock()
         try:
-            asked, proposals = self._read(side, rows, fed)
+            asked, proposals = self.read(side, rows, fed)
         except Exception as error:  # one bad pass must not leave its rows behind
             self._fail(rows, error)
             return
@@ -242,7 +242,7 @@ class InProcessEngine:
             except Exception as error:  # a text that cannot be decoded is this row's own affair
                 self._fail([row], error)
 
-    def _read(
+    def read(
         self, side: Side, rows: list[Sequence], fed: list[Extend]
     ) -> tuple[list[Sequence], list[Proposal]]:
         """The forward pass, and a proposal for each row whose side has now seen everything."""

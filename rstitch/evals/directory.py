@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from rstitch.errors import BadRun
+from rstitch.files import published
 
 VERSION = 1
 CONFIG, RECORDS = "config.json", "records.jsonl"
@@ -85,6 +86,11 @@ def check(path: Path) -> None:
     """Raise BadRun for a place where no run can be, before anything else is done."""
     if not _is_new(path):
         read_config(path)
+    writable(path)
+
+
+def writable(path: Path) -> None:
+    """Raise BadRun where no directory of that name can be made or written in."""
     place = next(one for one in (path, *path.absolute().parents) if one.exists())
     if not place.is_dir():
         raise BadRun(f"--out {path} cannot be written: {place} is a file")
@@ -92,14 +98,15 @@ def check(path: Path) -> None:
         raise BadRun(f"--out {path} cannot be written: {place} is not yours to write in")
 
 
-def claim(path: Path) -> int:
-    """Keep others from beginning a run there, or going on with it, until the file is closed.
+def claim(path: Path, name: str = RECORDS) -> int:
+    """Keep others from beginning a run there, or going on with it, until the file is closed. name:
+    of the file that says so.
 
     Raises BadRun where another has it.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        file = os.open(path / RECORDS, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        file = os.open(path / name, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     except OSError as error:
         raise BadRun(f"--out {path} cannot be written: {error.strerror}") from error
     try:
@@ -113,14 +120,10 @@ def claim(path: Path) -> int:
 def create(path: Path, asked: Mapping[str, Any], methods: Mapping[str, Any]) -> None:
     """Write the configuration of a new run; whole or not at all, and never over another."""
     config = {"version": VERSION, "asked": dict(asked), "methods": dict(methods)}
-    beside = path / f".{CONFIG}.{os.getpid()}.tmp"
     try:
         path.mkdir(parents=True, exist_ok=True)
-        try:
-            beside.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-            _publish(beside, path / CONFIG)
-        finally:
-            beside.unlink(missing_ok=True)
+        with published(path / CONFIG) as partial:
+            partial.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     except FileExistsError as error:
         raise BadRun(f"--out {path} has become a run meanwhile; give the command again") from error
     except OSError as error:
@@ -198,17 +201,6 @@ def _is_new(path: Path) -> bool:
         if not claimed and not one.name.startswith(f".{CONFIG}."):
             raise BadRun(f"--out {path} holds files but no {CONFIG}, so it is no run; name another")
     return True
-
-
-def _publish(beside: Path, path: Path) -> None:
-    """Raises FileExistsError rather than replace anything."""
-    try:
-        os.link(beside, path)
-    except FileExistsError:
-        raise
-    except OSError:  # no hard links there
-        path.open("xb").close()
-        beside.replace(path)
 
 
 def _whole(path: Path) -> int:

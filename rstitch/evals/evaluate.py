@@ -6,7 +6,6 @@ so that a machine that slows down slows all of them. Many in flight, one method 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 from rstitch.errors import BadRequest, BadRun
 from rstitch.evals import directory, drive
 from rstitch.evals.directory import Run
-from rstitch.evals.machine import digest
 from rstitch.evals.methods import Method, make
 from rstitch.evals.methods.base import Question, Written
 from rstitch.evals.packed import pack
 from rstitch.evals.pilot import SIZE, PairPilot
+from rstitch.evals.seeds import seed_of
 from rstitch.evals.task import Problem, Task, fingerprint
 from rstitch.evals.verify import Verifier
+from rstitch.pairs.hashes import digest
 from rstitch.pairs.recipe.splits import spread
 from rstitch.registry import is_file
 from rstitch.types import Sampling
@@ -92,8 +92,7 @@ class Plan:
     def question(self, index: int, sample: int) -> Question:
         """A problem as all methods see it, with a seed of its own."""
         problem = self.problems[index]
-        key = f"{self.seed}/{problem.id}/{sample}".encode()
-        seed = int.from_bytes(hashlib.sha256(key).digest()[:7], "big")
+        seed = seed_of(self.seed, problem.id, sample)
         return Question(index, problem.text, replace(self.sampling, seed=seed), self.max_tokens)
 
 

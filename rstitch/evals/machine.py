@@ -14,9 +14,7 @@ from huggingface_hub import try_to_load_from_cache
 
 import rstitch
 from rstitch import __version__
-
-WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
-BESIDE = ("tokenizer*.json", "chat_template*", "config.json", "generation_config.json")
+from rstitch.pairs.hashes import digest as digest  # for the report
 
 
 def machine() -> dict[str, Any]:
@@ -57,27 +55,7 @@ def model(source: str, revision: str | None = None) -> dict[str, str | None]:
     return {"source": source, "revision": commit or revision}
 
 
-def weights(source: str, revision: str | None = None) -> dict[str, str]:
-    """sha256 of a model's weights, tokenizer, template and configuration; of what lies on the hub,
-    where the revision tells of the weights, without them."""
-    place, patterns = Path(source), [*WEIGHTS, *BESIDE]
-    if place.is_file():
-        return {place.name: digest(place)}
-    if not place.is_dir():
-        found = try_to_load_from_cache(source.partition(":")[0], "config.json", revision=revision)
-        if not isinstance(found, str):
-            return {}
-        place, patterns = Path(found).parent, [*BESIDE]
-    files = sorted({file for pattern in patterns for file in place.glob(pattern)})
-    return {file.name: digest(file) for file in files}
-
-
 def _commit(path: Path) -> str | None:
     """The hub's cache keeps a file at .../snapshots/COMMIT/FILE."""
     parts = path.parts
     return parts[parts.index("snapshots") + 1] if "snapshots" in parts else None
-
-
-def digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from safetensors import safe_open
 
 from rstitch.engine.loader import ModelFiles, read_files
 from rstitch.errors import BadModel, BadRequest
+from rstitch.files import beside, replaced
 from rstitch.llamacpp.library import gguf, library, log
 from rstitch.llamacpp.tokenizer import JSON
 from rstitch.pairs import weights
@@ -66,22 +66,17 @@ def convert(source: str, target: Path, kind: str = "f32", *, revision: str | Non
         raise BadModel(f"{source} is no directory; download the model first (`hf download`)")
     files = read_files(source, revision=revision)
     architecture = _check(files)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        if kind == "q4_k_m":
-            _write(files, architecture, "f32", temporary)
-            quantise(temporary, temporary.with_suffix(".q4"), "q4_k_m")
-            os.replace(temporary.with_suffix(".q4"), temporary)
-        else:
-            _write(files, architecture, kind, temporary)
-        os.replace(temporary, target)
+        with replaced(target) as partial:
+            if kind == "q4_k_m":
+                with beside(partial) as whole:
+                    _write(files, architecture, "f32", whole)
+                    quantise(whole, partial, "q4_k_m")
+            else:
+                _write(files, architecture, kind, partial)
     except OSError as error:
         raise BadRequest(f"{target} cannot be written: {error.strerror or error}") from error
-    finally:
-        for left in (temporary, temporary.with_suffix(".q4")):
-            with suppress(OSError):  # where nothing could be written, nothing is left either
-                left.unlink()
 
 
 def quantise(path: Path, target: Path, kind: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rstitch.errors import BadPair
+from rstitch.pairs.hashes import weights
 from rstitch.policy import Policy
 from rstitch.types import Side
 
@@ -63,6 +64,4 @@ def _told(source: str) -> str:
 
 @lru_cache(maxsize=16)
 def _hashes(source: str, revision: str | None) -> tuple[tuple[str, str], ...]:
-    from rstitch.evals.machine import weights
-
     return tuple(weights(source, revision).items())

@@ -8,6 +8,7 @@ from typing import Any
 
 from rstitch.errors import BadPair, BadRequest
 from rstitch.pairs import Preset
+from rstitch.pairs.hashes import weights
 from rstitch.types import Side
 
 
@@ -38,8 +39,6 @@ def _recorded(known: Preset, side: Side) -> Mapping[str, Any]:
 def _check_side(known: Preset, side: Side, recorded: Mapping[str, Any]) -> None:
     one, hashes = known.side(side), recorded["sha256"]
     if Path(one.source).exists():
-        from rstitch.evals.machine import weights
-
         here = weights(one.source)
         differing = [name for name in {**hashes, **here} if hashes.get(name) != here.get(name)]
         reason = f"{differing[0]} differs" if differing else ""

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from rstitch.errors import RStitchError
-from rstitch.evals.task import Problem, Task, fingerprint
+from rstitch.evals import drawn
+from rstitch.evals.task import Problem, Task
+from rstitch.evals.tasks import TASKS
+from rstitch.evals.tasks.jsonlines import JSONLines, is_jsonlines
 from rstitch.evals.verify import Verifier
-from rstitch.pairs.recipe.splits import spread
-from rstitch.registry import is_file
 
 
 @dataclass(frozen=True)
@@ -53,16 +54,21 @@ class Answers:
 def task_of(asked: Mapping[str, Any]) -> tuple[Task, list[Problem]] | None:
     """The task and the problems that a run asked; None where it is a file's, cannot be had here,
     or is not what it was."""
-    from rstitch.evals import tasks
-
-    spec = dict(asked["task"])
-    name = spec.pop("name")
-    if is_file(name):
-        return None
     try:
-        task = tasks.make(spec.pop("path"), **spec) if "path" in spec else tasks.make(name, **spec)
-        every = task.problems()
-        problems = list(spread(every, min(asked["problems"], len(every))))
-    except (RStitchError, ImportError, OSError):
+        task = _made(dict(asked["task"]))
+        problems = None if task is None else task.problems()
+    except (RStitchError, ImportError, OSError, TypeError):
         return None
-    return (task, problems) if fingerprint(problems) == asked["fingerprint"] else None
+    if task is None or problems is None:
+        return None
+    found = drawn.again(problems, asked["problems"], asked["fingerprint"])
+    return None if found is None else (task, found)
+
+
+def _made(spec: dict[str, Any]) -> Task | None:
+    """By names that are built in or installed, and files of problems; None for a file of code,
+    under whichever of its values a run names one."""
+    name = spec.pop("name")
+    if name == JSONLines.name:
+        return JSONLines(**spec) if is_jsonlines(str(spec.get("path"))) else None
+    return TASKS.build(TASKS.find(name), name, spec) if name in TASKS.known() else None

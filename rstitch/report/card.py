@@ -25,8 +25,9 @@ from rstitch.evals import directory
 from rstitch.evals.machine import digest
 from rstitch.evals.table import Row
 from rstitch.report.claim import claims
+from rstitch.report.found import Found
 from rstitch.report.loaded import Loaded, Tell, load, silent
-from rstitch.report.recheck import Found, recheck
+from rstitch.report.recheck import recheck
 from rstitch.report.sections import sections
 
 VERSION = 1

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rstitch.evals.machine import digest
+from rstitch.text import TextStream
 from rstitch.trace import Trace
 from rstitch.types import Side
 
@@ -23,13 +24,18 @@ class Decoder:
     """A tokenizer per side."""
 
     tokenizers: Mapping[Side, Tokenizer]
+    alike: bool = False
+    """Both sides have the same file."""
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Decoder | None:
         """None where one of the two is not here, or is not what it was."""
         found = {side: _tokenizer(config["asked"], side) for side in Side}
         whole = {side: one for side, one in found.items() if one is not None}
-        return cls(whole) if len(whole) == len(Side) else None
+        if len(whole) < len(Side):
+            return None
+        sums = {config["asked"]["weights"][side.label][FILE] for side in Side}
+        return cls(whole, len(sums) == 1)
 
     @property
     def vocabulary(self) -> dict[str, int]:
@@ -41,11 +47,35 @@ class Decoder:
         tokenizer = self.tokenizers[Side(side)]
         return str(tokenizer.decode([token], skip_special_tokens=False))
 
-    def wrong(self, number: int, trace: Trace) -> Iterator[str]:
-        """The first kept token whose text is another than its trace says.
+    def retold(self, tokens: Iterable[int], side: Side) -> str:
+        """The text of an answer, by the tokenizer of that side."""
+        stream = TextStream(self.tokenizers[side])
+        return "".join(map(stream.push, tokens)) + stream.finish()
 
-        Only texts that one whole token completed are compared: characters may span several.
+    def wrong(self, number: int, trace: Trace, stopped: bool = False) -> Iterator[str]:
+        """The first kept token whose text is another than its trace says; the whole text, where
+        both sides have one tokenizer. stopped: a stop string may have ended it.
+
+        Of single texts only those that one whole token completed are compared: characters may span
+        several.
         """
+        wrong = next(self._single(number, trace), None)
+        if wrong is None and self.alike and not self._fits(trace, stopped):
+            wrong = f"trace {number}: its texts are not those of its tokens"
+        if wrong is not None:
+            yield wrong
+
+    def _fits(self, trace: Trace, stopped: bool) -> bool:
+        kept = [proposal.token for proposal in trace.proposals if proposal.keep]
+        said = "".join(t for p, t in zip(trace.proposals, trace.texts, strict=True) if p.keep)
+        ended = trace.end.get("reason") == "stop"  # by a token that is not shown
+        for tokens in [kept, kept[:-1]] if ended else [kept]:
+            whole = self.retold(tokens, Side.LLM)
+            if whole.lstrip() == said.lstrip() or (stopped and whole.startswith(said)):
+                return True
+        return False
+
+    def _single(self, number: int, trace: Trace) -> Iterator[str]:
         held = False
         for index, (proposal, said) in enumerate(zip(trace.proposals, trace.texts, strict=True)):
             if not proposal.keep:

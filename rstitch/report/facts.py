@@ -21,6 +21,7 @@ def facts(found: Mapping[str, Any]) -> list[str]:
         *_agreement(found.get("agreement") or {}),
         *_silent(found.get("harm") or {}, found["tau"], nats),
         *_overwritten(found.get("overwritten") or {}),
+        *_speculation(found.get("speculation") or {}),
     ]
 
 
@@ -78,4 +79,14 @@ def _overwritten(overwritten: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"Answers that the SLM alone gets right and stitching does not: "
             f"{overwritten['n']}{listed}."
+        )
+
+
+def _speculation(speculation: Mapping[str, Any]) -> Iterator[str]:
+    pairs, rho = speculation.get("pairs"), speculation.get("rho")
+    if pairs:
+        known = "" if rho is None else f"; rank correlation with agreement {rho:.2f}"
+        yield (
+            f"Speculative decoding is slower than the LLM alone on {speculation['slower']} of "
+            f"{len(pairs)} problems{known}."
         )

@@ -15,6 +15,8 @@ from typing import Any
 from rstitch.errors import BadRun
 from rstitch.evals import directory
 from rstitch.evals.table import Table, groups, table
+from rstitch.report import facts
+from rstitch.report.figures.of_analysis import FIGURES
 
 ANALYSIS = "analysis.json"
 Cell = tuple[str, str, int]
@@ -94,6 +96,17 @@ def _analysis(path: Path) -> Mapping[str, Any] | None:
         found = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(found, dict):
             raise ValueError("not an object")
-    except (OSError, ValueError) as error:
-        raise BadRun(f"{file} cannot be read ({error}); write it again") from error
+        _tried(found)
+    except OSError as error:
+        raise BadRun(f"{file} cannot be read: {error.strerror}") from error
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        raise BadRun(f"{file} cannot be read ({error!r}); write it again") from error
     return found
+
+
+def _tried(found: Mapping[str, Any]) -> None:
+    """Make all that a page makes of it, so that what is wrong is told before one is begun. Raises
+    what comes of values that are missing, or of another kind."""
+    facts.facts(found)
+    for figure in FIGURES:
+        figure.draw(found, 350.0)

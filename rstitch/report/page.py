@@ -11,6 +11,7 @@ import datetime
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
@@ -24,7 +25,7 @@ from rstitch.report.about import about, title
 from rstitch.report.claim import claims
 from rstitch.report.draw.scene import Scene
 from rstitch.report.draw.svg import svg
-from rstitch.report.figures import entropy
+from rstitch.report.figures.of_analysis import FIGURES
 from rstitch.report.figures.of_run import frontier_of, split_of
 from rstitch.report.loaded import Loaded
 from rstitch.report.palette import css
@@ -75,32 +76,12 @@ def figures(run: Loaded) -> list[Figure]:
     return [one for one in every if one.draw(NARROW) is not None]
 
 
-def of_entropy(run: Loaded) -> list[Figure]:
+def of_analysis(run: Loaded) -> list[Figure]:
     """Those of a recording that was analysed."""
     found = run.analysis
     if found is None:
         return []
-    every = [
-        Figure(
-            "Entropy of tokens",
-            "Share of each side's tokens; what lies right of tau goes to the LLM.",
-            lambda width: entropy.histogram(found, width),
-            "entropy",
-        ),
-        Figure(
-            "Before a harmful token",
-            "A token that harms is one that loses an answer. If entropy announced it, the curve "
-            "would lie well above the mean of all tokens.",
-            lambda width: entropy.windows(found, width),
-            "windows",
-        ),
-        Figure(
-            "Telling harmful tokens from others",
-            "Against tokens of the same class at which both models differ, and no harm is done.",
-            lambda width: entropy.aurocs(found, width),
-            "auroc",
-        ),
-    ]
+    every = [Figure(one.name, one.caption, partial(one.draw, found), one.file) for one in FIGURES]
     return [one for one in every if one.draw(NARROW) is not None]
 
 
@@ -170,4 +151,4 @@ def _merged(run: Loaded) -> list[str]:
 def _analysis(run: Loaded) -> Mapping[str, Any] | None:
     if run.analysis is None:
         return None
-    return {"facts": facts.facts(run.analysis), "figures": [one.html() for one in of_entropy(run)]}
+    return {"facts": facts.facts(run.analysis), "figures": [one.html() for one in of_analysis(run)]}

@@ -7,198 +7,190 @@ hash was edited too, as far as something else in the run depends on it.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rstitch import explain
-from rstitch.errors import BadTrace, RStitchError
+from rstitch.baselines.registry import BASELINES
+from rstitch.errors import RStitchError
 from rstitch.evals import directory
-from rstitch.evals.packed import unpack
+from rstitch.evals.methods import METHODS, make
+from rstitch.evals.methods.base import Method, Question
 from rstitch.evals.verify import Verifier
-from rstitch.policy.registry import is_known
+from rstitch.policy import REGISTRY as POLICIES
+from rstitch.report import beside, by_engine, timed
 from rstitch.report.answers import Answers
+from rstitch.report.by_engine import Due
 from rstitch.report.decoded import Decoder
+from rstitch.report.found import Found
 from rstitch.report.loaded import Tell, silent
-from rstitch.trace import Trace
-from rstitch.types import Side
+from rstitch.report.timed import Sums, Took
+from rstitch.types import Sampling
 
-COUNTS = ("slm_tokens", "llm_tokens", "discards", "handoffs", "catchup_tokens", "rewound_tokens")
-SLACK = 1e-3
-"""Seconds that two clocks may differ by."""
-
-
-@dataclass
-class Found:
-    """What came of it."""
-
-    differences: list[str] = field(default_factory=list)
-    """Each a line that begins with where it is."""
-    notes: dict[str, int] = field(default_factory=dict)
-    """What had to be taken on trust, and how often."""
-    records: int = 0
-    traces: int = 0
-
-    def trust(self, what: str) -> None:
-        self.notes[what] = self.notes.get(what, 0) + 1
+COUNTED = (*by_engine.COUNTS, "lost_tokens", "tokens")
 
 
 def recheck(path: Path, config: Mapping[str, Any], tell: Tell = silent) -> Found:
     """Every answer of a run. Raises BadRun for a broken line."""
-    found, asked = Found(), config["asked"]
+    asked = config["asked"]
     due = asked["problems"] * asked["samples"] * len(config["methods"])
     with Verifier() as verifier:
-        answers = Answers.of(asked, verifier)
-        if answers is None:
-            found.trust("right or wrong: the task cannot be made again here")
-        decoder = Decoder.of(config)
-        written, timed = Counter[str](), Counter[str]()
+        run = _Run.of(config, verifier)
         for one in directory.read_records(path):
             if one["type"] == "batch":
-                timed[one["method"]] += one["tokens"]
-            if one["type"] != "answer":
-                continue
-            written[one["method"]] += one["tokens"]
-            tell("checking", found.records, due)
-            found.records += 1
-            where = f"{one['method']}, {one['problem']}, sample {one['sample']}"
-            for line in _wrong(one, config, answers, decoder, found):
-                found.differences.append(f"{where}: {line}")
+                run.rates[one["method"]] += one["tokens"]
+            if one["type"] == "answer":
+                tell("checking", run.found.records, due)
+                run.add(one)
     tell("checking", due, due)
-    for method, tokens in timed.items():
-        found.trust(f"seconds of the rate of {method}")
-        if tokens > written[method]:
-            found.differences.append(
-                f"{method}: its rate is of {tokens} tokens, its answers have {written[method]}"
-            )
-    return found
+    run.end()
+    return run.found
 
 
-def _wrong(
-    one: Mapping[str, Any],
-    config: Mapping[str, Any],
-    answers: Answers | None,
-    decoder: Decoder | None,
-    found: Found,
-) -> Iterator[str]:
-    """Of one record."""
-    if answers is not None:
-        yield from answers.wrong(one)
-    yield from _seconds(one, config["asked"])
-    total = one["slm_tokens"] + one["llm_tokens"] + one["lost_tokens"]
-    if one["tokens"] != total:
-        yield f"tokens is {one['tokens']}, its parts make {total}"
-    traces = one.get("traces", [])
-    found.traces += len(traces)
-    if not traces:
-        found.trust("tokens and decisions: answers without a trace")
-    elif "proposals" in traces[0]:
-        yield from _engine(one, config, decoder, found)
-    else:
-        yield from _own(one, traces[0])
+@dataclass
+class _Run:
+    """A run that is being checked, and what its records add up to."""
 
+    config: Mapping[str, Any]
+    methods: Mapping[str, Method | None]
+    """None where it is a file's or another package's, which is not asked."""
+    answers: Answers | None
+    """None where the task cannot be made here."""
+    places: Mapping[str, int]
+    decoder: Decoder | None
+    found: Found = field(default_factory=Found)
+    seen: set[tuple[str, str, int]] = field(default_factory=set)
+    written: Counter[str] = field(default_factory=Counter)
+    rates: Counter[str] = field(default_factory=Counter)
+    """Tokens that a method's rate is of."""
+    sums: dict[str, Sums] = field(default_factory=dict)
 
-def _seconds(one: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[str]:
-    seconds = one["seconds"]
-    if len(seconds) != asked["repeats"]:
-        yield f"seconds has {len(seconds)} repeats, the run has {asked['repeats']}"
-    if not all(isinstance(s, int | float) and 0 < s < math.inf for s in seconds):
-        yield f"seconds is {seconds}; each must be positive"
+    @classmethod
+    def of(cls, config: Mapping[str, Any], verifier: Verifier) -> _Run:
+        answers = Answers.of(config["asked"], verifier)
+        places = {name: at for at, name in enumerate(answers.problems)} if answers else {}
+        run = cls(config, {}, answers, places, Decoder.of(config))
+        if answers is None:
+            run.found.trust("right or wrong: the task cannot be made again here")
+        run.methods = {label: run._made(label, dict(s)) for label, s in config["methods"].items()}
+        return run
 
-
-# -- written by the engine ------------------------------------------------------------------------
-
-
-def _engine(
-    one: Mapping[str, Any], config: Mapping[str, Any], decoder: Decoder | None, found: Found
-) -> Iterator[str]:
-    traces = []
-    for number, packed in enumerate(one["traces"]):
+    def _made(self, label: str, spec: dict[str, Any]) -> Method | None:
+        """Of what this package brings alone: no code is run that a run names."""
+        name = spec.pop("name")
+        ours = {*METHODS.built_in, *BASELINES.built_in, *POLICIES}
+        if name not in ours:
+            self.found.trust(f"what {label} asked for: its method is a file's")
+            return None
         try:
-            trace = unpack(packed)
-        except (LookupError, TypeError, ValueError, AttributeError, RStitchError) as error:
-            yield f"trace {number} cannot be read ({error!r})"
+            return make(name, **spec)
+        except RStitchError as error:
+            self.found.differences.append(f"{label}: {error}")
+            return None
+
+    # -- a record -------------------------------------------------------------------------------
+
+    def add(self, one: Mapping[str, Any]) -> None:
+        where = f"{one['method']}, {one['problem']}, sample {one['sample']}"
+        try:
+            lines = list(self._wrong(one))
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            lines = [f"cannot be read ({error!r})"]
+        self.found.records += 1
+        self.found.differences += [f"{where}: {line}" for line in lines]
+
+    def _wrong(self, one: Mapping[str, Any]) -> Iterator[str]:
+        asked, label = self.config["asked"], one["method"]
+        yield from self._place(one)
+        if label not in self.methods:
             return
-        traces.append(trace)
-        yield from _explained(number, trace, found)
-        if decoder is not None:
-            yield from decoder.wrong(number, trace)
-    usages = [trace.end.get("usage", {}) for trace in traces]
-    for name in COUNTS:
-        due = sum(usage.get(name, 0) for usage in usages)
-        if one[name] != due:
-            yield f"{name} is {one[name]}, its traces make {due}"
-    yield from _asked_for(one, config, traces)
-    if len(traces) == 1:
-        yield from _alone(one, config["asked"], traces[0])
+        self.written[label] += one["tokens"]
+        if self.answers is not None:
+            yield from self.answers.wrong(one)
+        yield from timed.repeats(one, asked["repeats"])
+        total = one["slm_tokens"] + one["llm_tokens"] + one["lost_tokens"]
+        if one["tokens"] != total:
+            yield f"tokens is {one['tokens']}, its parts make {total}"
+        if one["reason"] == "failed":
+            yield from self._failed(one)
+            return
+        took = yield from self._traces(one)
+        if took is not None and asked["in_flight"] == 1:
+            yield from timed.wrong(one["seconds"], took)
+            self.sums.setdefault(label, Sums()).add(one["seconds"], took)
+        elif took is not None and one["seconds"][-1] + timed.SLACK < took.whole:
+            yield f"seconds is {one['seconds'][-1]:.6g}, its trace took {took.whole:.6g}"
 
+    def _place(self, one: Mapping[str, Any]) -> Iterator[str]:
+        """Each answer that was asked for is there once."""
+        asked, cell = self.config["asked"], (one["method"], one["problem"], one["sample"])
+        if one["method"] not in self.methods:
+            yield "is of no method of the run"
+        if type(one["sample"]) is not int or not 0 <= one["sample"] < asked["samples"]:
+            yield f"the run has {asked['samples']} samples of each problem, from 0 on"
+        if cell in self.seen:
+            yield "is there twice"
+        self.seen.add(cell)
 
-def _explained(number: int, trace: Trace, found: Found) -> Iterator[str]:
-    try:
-        difference = explain.check(trace)
-    except BadTrace as error:
-        if is_known(trace.policy.get("name", "")):
-            yield f"trace {number}: {error}"
-        else:
-            found.trust(f"decisions of {trace.policy.get('name')}: its policy is a file's")
-        return
-    if difference is not None:
-        yield f"trace {number}: {difference.where} {difference.what}"
+    def _failed(self, one: Mapping[str, Any]) -> Iterator[str]:
+        """It is in no latency that is compared, and nothing shows why."""
+        self.found.trust(f"failed answers of {one['method']}: they are in no latency")
+        if one["text"] or one["traces"] or any(one[name] for name in COUNTED):
+            yield "reason is failed, but it has text, traces or tokens"
 
+    def _traces(self, one: Mapping[str, Any]) -> Generator[str, None, Took | None]:
+        traces, asked = one.get("traces", []), self.config["asked"]
+        self.found.traces += len(traces)
+        if not traces:
+            if asked.get("traces", True):
+                yield "has no trace, the run kept them"
+            else:
+                self.found.trust("tokens, decisions and seconds: answers without a trace")
+            return None
+        due = self._due(one)
+        own = "proposals" not in traces[0]
+        if due.method is not None and own == due.method.batches:
+            yield f"its trace is not of the kind that {due.label} leaves"
+            return None
+        check = beside.wrong if own else by_engine.wrong
+        return (yield from check(one, due, self.decoder, self.found))
 
-def _asked_for(
-    one: Mapping[str, Any], config: Mapping[str, Any], traces: list[Trace]
-) -> Iterator[str]:
-    """The first trace is what the method asks for, with the seed of its problem and sample."""
-    spec, first = config["methods"][one["method"]], traces[0]
-    if spec["name"] == "stitched":
-        spec = {"name": "entropy", "tau": spec["tau"]}
-    if is_known(spec["name"]) and first.policy != spec:
-        yield f"trace 0 is of policy {first.policy}, the method's is {spec}"
-    due = seed(config["asked"]["seed"], one["problem"], one["sample"])
-    if first.sampling.seed != due:
-        yield f"trace 0 has seed {first.sampling.seed}, that of its problem and sample is {due}"
+    def _due(self, one: Mapping[str, Any]) -> Due:
+        asked, label, problem = self.config["asked"], one["method"], one["problem"]
+        drawn = seed(asked["seed"], problem, one["sample"])
+        sampling = Sampling(**{**asked["sampling"], "seed": drawn})
+        text = (
+            self.answers.problems[problem].text if problem in self.places and self.answers else ""
+        )
+        question = Question(self.places.get(problem, 0), text, sampling, asked["max_tokens"])
+        spec, method = self.config["methods"][label], self.methods[label]
+        return Due(label, spec, method, question, problem in self.places, asked["in_flight"] == 1)
+
+    # -- all of them ----------------------------------------------------------------------------
+
+    def end(self) -> None:
+        found, asked = self.found, self.config["asked"]
+        problems = {problem for _, problem, _ in self.seen}
+        if len(problems) > asked["problems"]:
+            found.differences.append(
+                f"has answers to {len(problems)} problems, the run is of {asked['problems']}"
+            )
+        for method, sums in self.sums.items():
+            line = sums.wrong()
+            if line is not None:
+                found.differences.append(f"{method}: {line}")
+        for method, tokens in self.rates.items():
+            found.trust(f"seconds of the rate of {method}")
+            if tokens > self.written[method]:
+                found.differences.append(
+                    f"{method}: its rate is of {tokens} tokens, its answers have "
+                    f"{self.written[method]}"
+                )
 
 
 def seed(of_run: int, problem: str, sample: int) -> int:
     """As `Plan.question` draws it."""
     key = f"{of_run}/{problem}/{sample}".encode()
     return int.from_bytes(hashlib.sha256(key).digest()[:7], "big")
-
-
-def _alone(one: Mapping[str, Any], asked: Mapping[str, Any], trace: Trace) -> Iterator[str]:
-    """Where one trace is the whole answer: its text, its end and its time are the record's."""
-    written = "".join(text for p, text in zip(trace.proposals, trace.texts, strict=True) if p.keep)
-    if not one["text"].startswith(written.rstrip("\ufffd")):
-        yield "text is not what its trace wrote"
-    if trace.end.get("reason") != one["reason"]:
-        yield f"reason is {one['reason']}, its trace ended by {trace.end.get('reason')}"
-    within = trace.end.get("usage", {}).get("seconds", 0.0)
-    if asked["in_flight"] == 1:
-        within = max(within, sum(one.seconds for one in trace.forwards))
-    if one["seconds"][-1] + SLACK < within:
-        yield f"seconds is {one['seconds'][-1]:.6g}, its trace took {within:.6g}"
-
-
-# -- written beside the engine --------------------------------------------------------------------
-
-
-def _own(one: Mapping[str, Any], trace: Mapping[str, Any]) -> Iterator[str]:
-    """Tokens with their sides, and passes, of speculation, early exit and transformers."""
-    try:
-        sides, tokens = trace["sides"], trace["tokens"]
-        passes = sum(float(forward[-1]) for forward in trace["forwards"])
-    except (LookupError, TypeError, ValueError) as error:
-        yield f"its trace cannot be read ({error!r})"
-        return
-    if len(sides) != len(tokens):
-        yield f"its trace has {len(tokens)} tokens and {len(sides)} sides"
-    for side in Side:
-        due = sides.count(str(int(side)))
-        if one[f"{side.label}_tokens"] != due:
-            yield f"{side.label}_tokens is {one[f'{side.label}_tokens']}, its trace has {due}"
-    if one["seconds"][-1] + SLACK < passes:
-        yield f"seconds is {one['seconds'][-1]:.6g}, its passes took {passes:.6g}"

@@ -12,7 +12,8 @@ from rstitch.evals.methods import CONTROLS
 from rstitch.report.loaded import Loaded, built
 
 OWN = ("methods", "reference", "traces", "files")
-"""Keys of what was asked in which runs of one table may differ."""
+"""Keys of what was asked in which runs of one table may differ; `files` where no file is common."""
+MERGED = ("methods", "files")
 
 
 def sections(runs: Sequence[Loaded]) -> list[Loaded]:
@@ -28,9 +29,9 @@ def sections(runs: Sequence[Loaded]) -> list[Loaded]:
 
 
 def compatible(one: Loaded, other: Loaded) -> bool:
-    """Whether both can stand in one table: a label that both have means the same, and controls are
-    matched to the same method."""
-    if _common(one) != _common(other):
+    """Whether both can stand in one table: a label or a file of code that both have means the same,
+    and controls are matched to the same method."""
+    if _common(one) != _common(other) or not _same_code(one, other):
         return False
     ours, theirs = one.config["methods"], other.config["methods"]
     controlled = any(spec["name"] in CONTROLS for spec in [*ours.values(), *theirs.values()])
@@ -43,7 +44,7 @@ def merged(one: Loaded, other: Loaded) -> Loaded:
     """Methods of both; of those that both have, the first run's answers."""
     before = one.config["methods"]
     later = [record for record in other.records if record.get("method") not in before]
-    asked = {**one.asked, "methods": {**other.asked["methods"], **one.asked["methods"]}}
+    asked = {**one.asked, **{key: {**_of(other, key), **_of(one, key)} for key in MERGED}}
     config = {**one.config, "asked": asked, "methods": {**before, **_new(before, other)}}
     analysis = other.analysis if one.analysis is None else one.analysis
     return built((*one.paths, *other.paths), config, [*one.records, *later], analysis)
@@ -51,6 +52,16 @@ def merged(one: Loaded, other: Loaded) -> Loaded:
 
 def _new(before: dict[str, Any], other: Loaded) -> dict[str, Any]:
     return {label: spec for label, spec in other.config["methods"].items() if label not in before}
+
+
+def _same_code(one: Loaded, other: Loaded) -> bool:
+    """The rule, or the task's grader, may have changed under its name between two runs."""
+    ours, theirs = _of(one, "files"), _of(other, "files")
+    return all(ours[path] == theirs[path] for path in ours.keys() & theirs.keys())
+
+
+def _of(run: Loaded, key: str) -> dict[str, Any]:
+    return dict(run.asked.get(key, {}))
 
 
 def _common(run: Loaded) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from rstitch.report.decoded import Decoder
 from rstitch.report.loaded import Cell, Loaded, whole
 
 BYTES = 8 * 2**20
-"""All traces of a page; what comes after is left out, and counted."""
+"""All answers of a section; one that does not fit beside those before it is left out."""
 KEPT, DISCARDED, TAKEN_BACK = "1", "0", "2"
 Record = Mapping[str, Any]
 
@@ -84,6 +84,8 @@ class Traces:
     entries: Sequence[Mapping[str, Any]]
     of: int
     """Answers that there are."""
+    left_out: int
+    """Of those that were to be shown, for their size."""
     vocabulary: Mapping[str, int]
     """Tokens of each side, for nats; empty where the tokenizers are not here."""
 
@@ -98,14 +100,15 @@ def traces(run: Loaded, most: int) -> Traces:
         for record in whole(path, chosen):
             cell = record["method"], record["problem"], record["sample"]
             packed[cell] = entry(chosen[cell], record, decoder, questions.get(cell[1]))
-    kept, size = [], 0
-    for cell in chosen:
-        if cell in packed:
-            size += len(json.dumps(packed[cell]))
-            if size > BYTES:
-                break
-            kept.append(packed[cell])
-    return Traces(kept, len(found), decoder.vocabulary if decoder else {})
+    kept, size, left_out = [], 0, 0
+    for one in (packed[cell] for cell in chosen if cell in packed):
+        more = len(json.dumps(one))
+        if size + more > BYTES:
+            left_out += 1
+            continue
+        size += more
+        kept.append(one)
+    return Traces(kept, len(found), left_out, decoder.vocabulary if decoder else {})
 
 
 def _questions(run: Loaded) -> dict[str, tuple[str, str]]:

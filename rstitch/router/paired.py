@@ -22,7 +22,8 @@ from rstitch.router.problems import Graded
 from rstitch.types import Proposal, Sampling, Side
 
 if TYPE_CHECKING:
-    from rstitch.api import Answer, Stitch, Stream
+    from rstitch.api import Answer, Stitch
+    from rstitch.stream import Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,5 @@ class _Trial:
         )
 
     def whole(self, stitch: Stitch) -> list[int]:
-        if self.stream is None:
-            return self.prefix
-        return self.prefix + _whole(stitch, self.stream.result())
+        rest = [] if self.stream is None else _whole(stitch, self.stream.result())
+        return self.prefix + rest

@@ -123,6 +123,6 @@ def update(
                 batch.advantage[rows],
             )
             optimiser.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
             optimiser.step()

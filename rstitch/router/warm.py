@@ -122,11 +122,11 @@ def fit(
                 model(inputs[rows], draws), harm[rows].float()
             )
             optimiser.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimiser.step()
-        held_out = likelihood(model, inputs[out], harm[out])
-        if held_out < best:
-            best, kept = held_out, [p.detach().clone() for p in model.parameters()]
+        held = likelihood(model, inputs[out], harm[out])
+        if held < best:
+            best, kept = held, [p.detach().clone() for p in model.parameters()]
     tell("warm start", shape.epochs, shape.epochs)
     with torch.no_grad():
         for parameter, value in zip(model.parameters(), kept, strict=True):

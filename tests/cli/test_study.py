@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from rstitch.report import card
 from tests.cli.terminal import rstitch
 from tests.pair import pair
 
@@ -69,9 +68,8 @@ def test_from_the_estimate_to_a_card_that_verifies(study: list[str], tmp_path: P
         assert (line["timed"] is None) == (line["method"] in ("coin", "requests"))
     runs = sorted((out / "cells").iterdir())
     assert len(runs) == 12
-    made = card.read(out / "card.json")
-    order = [out / "cells" / Path(one["path"]).name for one in made["runs"]]
-    assert card.verify(made, order) == []
+    checked = rstitch("report", "--verify", str(out / "card.json"))
+    assert checked.code == 0 and "card.json: reproduced from" in checked.out, checked
     again = rstitch(*study, "--json")
     assert again.code == 0 and json.loads(again.out) == found, "nothing is owed, nothing asked"
 

@@ -282,7 +282,7 @@ def test_the_file_has_the_keys_that_figures_are_drawn_from(
     assert set(found["entropy"]["histogram"]) == {"edges", "slm", "llm"}
     assert set(found["lengths"]) == {"both_right", "slm", "llm", "ratio"}
     assert set(found["agreement"]) == {"on_llm_text", "on_slm_text", "per_problem"}
-    assert set(found["harm"]) == {"wrong", "h1", "h2"}
+    assert set(found["harm"]) == {"wrong", "cut", "h1", "h2"}
     for sense in ("h1", "h2"):
         assert set(found["harm"][sense]) >= {
             "found", "silent", "interval", "auroc", "around", "mean_entropy", "overall_mean",
@@ -307,3 +307,16 @@ def test_a_run_that_is_no_recording_is_refused(tmp_path: Path) -> None:
     del told["asked"]["vocabulary"]
     with pytest.raises(BadRun, match="is a run, but no recording; rstitch record TASK"):
         read(on_disk(tmp_path / "eval", RECORDS, told))
+
+
+def test_an_answer_whose_scores_end_early_is_counted(recording: Recording) -> None:
+    """Nothing harmful was found there because nothing was looked at."""
+    found = harm(recording, TAU)
+    assert found is not None and found.cut == 0
+    longer = replace(
+        recording,
+        answers=[{**one, "tokens": 9} if one["problem"] == "b" else one for one in RECORDS
+                 if one["type"] == "answer"],
+    )  # fmt: skip
+    cut = harm(longer, TAU)
+    assert cut is not None and cut.cut == 1

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from rstitch.evals import bound
+from rstitch.evals.calibration import bound
 
 
 def test_without_a_difference_it_is_the_binomial_argument() -> None:

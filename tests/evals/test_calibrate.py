@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from rstitch.errors import BadRequest, BadRun
-from rstitch.evals import calibrate as measuring
-from rstitch.evals.calibration import Bound, Plan
-from rstitch.evals.curve import Curve, same_answer
-from rstitch.evals.deadline import Job, OutOfTime, answered
+from rstitch.evals.calibration import run as measuring
+from rstitch.evals.calibration.curve import Curve, same_answer
+from rstitch.evals.calibration.deadline import Job, OutOfTime, answered
+from rstitch.evals.calibration.plan import Bound, Plan
+from rstitch.evals.calibration.prompts import Prompts
 from rstitch.evals.directory import RECORDS, read_records
-from rstitch.evals.prompts import Prompts
 from rstitch.evals.task import Problem
 from rstitch.evals.verify import Plainly
 from rstitch.policy import make
@@ -74,7 +74,11 @@ def test_an_interrupted_one_goes_on_and_asks_nothing_twice(tmp_path: Path) -> No
 
 def test_more_taus_later_but_not_for_a_bound(tmp_path: Path) -> None:
     measured(plan(taus=(0.6,)), tmp_path / "run")
-    assert len(measured(plan(), tmp_path / "run").points) == 3
+    curve = measured(plan(), tmp_path / "run")
+    assert len(curve.points) == 3
+    assert [one.timed for one in (curve.llm, *curve.points)] == [3] * 4, "no prompt counts twice"
+    rounds = [set(one["seconds"]) for one in read_records(tmp_path / "run") if "seconds" in one]
+    assert rounds == [{"llm", "tau=0.6"}] * 3 + [{"llm", "tau=0.3", "tau=0.9"}] * 3
     bound = Bound(0.7, 0.5)
     measured(plan(labelled=True, bound=bound), tmp_path / "bound")
     with pytest.raises(BadRun, match="^--run .* was begun with bound.taus = "):
@@ -95,6 +99,36 @@ def test_a_bound_is_tried_from_the_smallest_tau_until_one_is_not_shown(tmp_path:
 def test_too_few_prompts_for_a_bound_are_told_at_once() -> None:
     with pytest.raises(BadRequest, match="3 prompts cannot show .* it takes 299 even if no answer"):
         plan(labelled=True, bound=Bound())
+
+
+def test_a_bound_is_not_tested_before_all_prompts_are_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of three would show it already: each resume was one more test of a growing sample."""
+    late, clock = [0.0], time.perf_counter
+
+    def tell(what: str, done: int, total: int) -> None:
+        late[0] = 1e6 * (done == 2)
+
+    chosen = plan(labelled=True, bound=Bound(0.5, 0.5), taus=(0.9,), minutes=60.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(time, "perf_counter", lambda: clock() + late[0])
+        with pytest.raises(BadRequest, match="has answered 2 of 3 prompts in 70% of 60 minutes"):
+            measured(chosen, tmp_path / "run", tell)
+    kept = list(read_records(tmp_path / "run"))
+    assert {one["method"] for one in kept} == {"llm"} and len(kept) == 2, "no tau is tried"
+    assert measured(chosen, tmp_path / "run").llm.n == 3
+
+
+def test_what_has_no_latency_is_not_timed_again(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    measured(plan(taus=(0.6,)), run)
+    lines = (run / RECORDS).read_text().splitlines(keepends=True)
+    failed = [line.replace('"tau=0.6":', '"tau=0.6":null,"x":') for line in lines[:-1]]
+    (run / RECORDS).write_text("".join([*failed, lines[-1]]))
+    curve = measured(plan(taus=(0.6,)), run)
+    assert (curve.llm.timed, curve.points[0].timed) == (3, 1)
+    assert len(list(read_records(run))) == len(lines)
 
 
 def test_no_time_is_told_with_the_remedy(tmp_path: Path) -> None:

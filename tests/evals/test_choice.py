@@ -9,10 +9,9 @@ import pytest
 
 from rstitch.errors import BadRequest
 from rstitch.evals import statistics as st
-from rstitch.evals.calibrate import spread_order
-from rstitch.evals.calibration import Bound
-from rstitch.evals.choice import Wanted, pick
-from rstitch.evals.curve import Curve, Point
+from rstitch.evals.calibration.choice import Wanted, pick
+from rstitch.evals.calibration.curve import Curve, Point
+from rstitch.evals.calibration.plan import Bound, spread_order
 
 
 def point(tau: float, agreed: int, seconds: float | None, share: float, **more: Any) -> Point:
@@ -91,7 +90,7 @@ def test_a_bound_is_a_fixed_sequence() -> None:
     """What comes after the first that is not shown counts for nothing, though it be shown."""
     choice = pick(bounded(True, True, False, True))
     assert choice.tau == 0.03 and "within 0.05 of the LLM's accuracy" in choice.why
-    with pytest.raises(BadRequest, match="about 59 prompts could show it"):
+    with pytest.raises(BadRequest, match="about 59 new prompts could show it, .*new ones alone"):
         pick(bounded(False, True, True, True))
     with pytest.raises(BadRequest, match="a loss that more prompts would confirm"):
         pick(bounded(False, True, True, True, lost=5))

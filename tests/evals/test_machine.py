@@ -11,7 +11,7 @@ from rstitch.config import EngineConfig
 from rstitch.engine.loader import load_weights, read_files
 from rstitch.evals import machine
 from rstitch.llamacpp import loader as gguf
-from rstitch.pairs import SidePreset, models
+from rstitch.pairs import SidePreset, hashes, models
 from tests.fake_hub import COMMIT
 from tests.pair import pair, stitch
 
@@ -27,19 +27,20 @@ def test_a_model_of_the_hub_is_known_by_its_commit(
     for name in ("config.json", "tokenizer.json", "chat_template.jinja", "model.safetensors"):
         (place / name).write_text(name)
     cached = partial(machine.try_to_load_from_cache, cache_dir=tmp_path)
-    monkeypatch.setattr(machine, "try_to_load_from_cache", cached)
+    for module in (machine, hashes):
+        monkeypatch.setattr(module, "try_to_load_from_cache", cached)
     for revision in (None, COMMIT):
         assert machine.model("lab/slm", revision) == {"source": "lab/slm", "revision": COMMIT}
-        found = machine.weights("lab/slm", revision)
+        found = hashes.weights("lab/slm", revision)
         assert set(found) == {"config.json", "tokenizer.json", "chat_template.jinja"}
     assert machine.model("lab/llm", "v2") == {"source": "lab/llm", "revision": "v2"}
-    assert machine.weights("lab/llm") == {}
+    assert hashes.weights("lab/llm") == {}
 
 
 def test_a_model_in_a_directory_is_known_by_its_files() -> None:
     source = str(pair().llm)
     assert machine.model(source) == {"source": source, "revision": None}
-    assert set(machine.weights(source)) >= {"model.safetensors", "tokenizer.json", "config.json"}
+    assert set(hashes.weights(source)) >= {"model.safetensors", "tokenizer.json", "config.json"}
 
 
 def test_the_revision_of_what_was_loaded() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rstitch.errors import BadRequest
-from rstitch.evals import prompts
+from rstitch.evals.calibration import prompts
 
 
 def jsonl(path: Path, *rows: object) -> str:

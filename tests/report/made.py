@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rstitch.evals import directory, evaluate
+from rstitch.evals.drawn import evenly
 from rstitch.evals.evaluate import Plan
-from rstitch.evals.machine import weights
 from rstitch.evals.methods import make, parse
+from rstitch.evals.task import Problem
 from rstitch.evals.tasks import make as make_task
 from rstitch.evals.verify import Verifier
+from rstitch.pairs.hashes import weights
 from rstitch.types import Sampling
 from tests.evals.doubles import STITCHED
 from tests.pair import pair, stitch
 
+Way = Callable[[Sequence[Problem], int | None], list[Problem]]
 METHODS = ("llm", "slm", STITCHED, "coin")
+KINDS = (
+    "llm", STITCHED, "vote,k=3", "cascade,bound=0.0", "opening", "speculative", "early-exit",
+    "elsewhere", "requests", "transformers-generate", "rewind,tau=0.6,epsilon=0.01",
+)  # fmt: skip
 HOSTILE = '<script>window.hacked = 1</script><img src=x onerror="window.hacked = 2">'
 
 
@@ -31,13 +38,15 @@ def task_file(at: Path, n: int = 4) -> Path:
     return path
 
 
-def run(at: Path, *methods: str, **changes: Any) -> Path:
-    """A finished run in at/run."""
-    task = make_task(str(task_file(at)))
+def run(
+    at: Path, *methods: str, n: int = 4, way: Way = evenly, of: int = 4, **changes: Any
+) -> Path:
+    """A finished run in at/run: of so many problems of a task, n of them, drawn this way."""
+    task = make_task(str(task_file(at, of)))
     named = {label: make(parse(label)[0], **parse(label)[1]) for label in methods or METHODS}
     reference = next((label for label in named if label.startswith("stitched")), next(iter(named)))
     given = {"max_tokens": 12, "sampling": Sampling(), **changes}
-    plan = Plan(task, tuple(task.problems()), named, reference, **given)
+    plan = Plan(task, tuple(way(task.problems(), n)), named, reference, **given)
     sides = {"slm": str(pair().slm), "llm": str(pair().llm)}
     about = {
         "pair": {"name": "tiny", **sides, "tau": 0.6},

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from rstitch.report import viewer
 from rstitch.report.loaded import load
 from rstitch.report.page import page
 from rstitch.report.sections import sections
@@ -36,6 +37,8 @@ ANALYSIS: dict[str, Any] = {
         "overall_mean": 0.025,
     }, "h2": {"found": 0, "silent": None, "interval": None, "auroc": {}, "mean_entropy": {}}},
     "overwritten": {"n": 1, "problems": ["<b>a</b>"]},
+    "speculation": {"run": "fast", "method": "speculative", "slower": 1, "rho": 0.5,
+                    "pairs": [["a", 0.9, 1.4], ["<i>b</i>", 0.95, 0.8], ["c", 1.0, 1.6]]},
 }  # fmt: skip
 
 
@@ -110,7 +113,27 @@ def test_entropy(copy: Path, tmp_path: Path) -> None:
     assert "tau 0.03" in text and "28.0% (8.0% to 64.0%)" in text
     assert "0.03 (0.207 nats)" in text and "&lt;b&gt;a&lt;/b&gt;" in text
     assert text.count("AUROC of entropy for harmful tokens") == 2, "wide and narrow"
-    (copy / "analysis.json").write_text("{")
+    assert "slower than the LLM alone on 1 of 3 problems" in text
+    assert text.count("&lt;i&gt;b&lt;/i&gt;: 95.0 % agree, 0.80 times as fast") == 2
+
+
+def test_a_recording_without_scores_or_harm(copy: Path) -> None:
+    nothing = dict.fromkeys(ANALYSIS)
+    (copy / "analysis.json").write_text(json.dumps({**nothing, "tau": 0.03, "vocabulary": 1000}))
+    assert "<h3>Entropy</h3>" in page([load(copy)], 0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{", "[]", "{}", '{"tau": 0.03}', json.dumps({**ANALYSIS, "entropy": {"slm": 3}}),
+        json.dumps({**ANALYSIS, "vocabulary": 0}), json.dumps({**ANALYSIS, "harm": [1]}),
+        json.dumps({**ANALYSIS, "speculation": {"pairs": [[1]]}}),
+        json.dumps({**ANALYSIS, "tau": "high"}),
+    ],
+)  # fmt: skip
+def test_an_analysis_that_is_none(copy: Path, tmp_path: Path, text: str) -> None:
+    (copy / "analysis.json").write_text(text)
     assert "write it again" in rstitch("report", str(copy), "--out", str(tmp_path / "x.html")).line
 
 
@@ -129,6 +152,55 @@ def test_runs_that_fit_are_one_table(finished: Path, tmp_path: Path) -> None:
     assert len(sections([load(finished), load(other)])) == 2
     text = page(sections([load(finished), load(other)]), 0)
     assert 'id="s1"' in text and "2 tables" in text
+
+
+@pytest.mark.parametrize("at", ["task", "method"])
+def test_code_that_changed_between_two_runs_is_not_the_same_code(
+    finished: Path, tmp_path: Path, at: str
+) -> None:
+    """Else the first run's answers stood for the second's, or one grader's beside another's."""
+    loaded = []
+    for version in ("a", "a", "b"):
+        other = Path(shutil.copytree(finished, tmp_path / f"{len(loaded)}"))
+        config = json.loads((other / "config.json").read_text())
+        name = "mine.py:R"
+        config["asked"]["files"] = {"mine.py": version * 64}
+        if at == "task":
+            config["asked"]["task"] = {"name": name}
+        else:
+            config["methods"]["slm"] = config["asked"]["methods"]["slm"] = {"name": name}
+        (other / "config.json").write_text(json.dumps(config))
+        loaded.append(load(other))
+    same, changed = sections(loaded)
+    assert (len(same.paths), len(changed.paths)) == (2, 1)
+    assert same.asked["files"] == {"mine.py": "a" * 64}
+
+
+def test_an_answer_that_is_too_large_leaves_room_for_others(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shown() -> tuple[int, str]:
+        text = page([load(finished)], 40)
+        found = re.search(r'<script type="application/json" id="t0">(.*?)</script>', text, re.S)
+        return len(json.loads(found[1])["entries"]) if found else 0, text
+
+    traces = viewer.traces(load(finished), 40)
+    sizes = [len(json.dumps(one)) for one in traces.entries]
+    assert len(sizes) == 4 and traces.left_out == 0
+    real = viewer.entry
+
+    def first_is_large(choice: Any, *rest: Any) -> dict[str, Any]:
+        found = real(choice, *rest)
+        worst = traces.entries[0]["problem"] == found["problem"]
+        return {**found, "question": "x" * sum(sizes)} if worst else found
+
+    monkeypatch.setattr(viewer, "BYTES", sum(sizes))
+    monkeypatch.setattr(viewer, "entry", first_is_large)
+    count, text = shown()
+    assert count == 3 and "1 answer is not shown" in text
+    monkeypatch.setattr(viewer, "BYTES", 1)
+    count, text = shown()
+    assert count == 0 and "4 answers are not shown" in text
 
 
 def test_many_in_flight(tmp_path: Path) -> None:

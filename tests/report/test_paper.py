@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from rstitch.paper.table import read
 from rstitch.report.paper.check import accuracies, aggregates, speed_ups
-from rstitch.report.paper.table import read
 from tests.cli.terminal import rstitch
 
 AGGREGATES = {

@@ -57,6 +57,9 @@ class Harm:
     """Of wrong answers of the SLM alone."""
 
     wrong: int
+    cut: int
+    """Of these, answers that only begin to be searched: a token that one side does not have, or a
+    full context, ends their scores."""
     h1: Sense
     h2: Sense
 
@@ -71,7 +74,9 @@ def harm(recording: Recording, tau: float) -> Harm | None:
     harms = [one for one in recording.harms if one["problem"] in curves]
     harmless = [one for one in recording.harmless if one["problem"] in curves]
     h1, h2 = (sense(harms, harmless, name, curves, tau, overall) for name in ("h1", "h2"))
-    return Harm(len(harms), h1, h2)
+    written = recording.answered("slm")
+    cut = sum(curves[o["problem"]].size < written[o["problem"], 0]["tokens"] for o in harms)
+    return Harm(len(harms), cut, h1, h2)
 
 
 def sense(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from rstitch.evals.analysis.together import (
     lengths,
     overwritten,
 )
+from rstitch.files import replaced
 
 ANALYSIS = "analysis.json"
 
@@ -75,14 +75,10 @@ def analyse(
 
 def write(analysis: Analysis, out: Path) -> None:
     """Into the directory of the recording, whole or not at all."""
-    beside = out / f".{ANALYSIS}.{os.getpid()}.tmp"
     try:
-        try:
+        with replaced(out / ANALYSIS) as partial:
             text = json.dumps(analysis.as_dict(), indent=1, allow_nan=False)
-            beside.write_text(text + "\n", encoding="utf-8")
-            beside.replace(out / ANALYSIS)
-        finally:
-            beside.unlink(missing_ok=True)
+            partial.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise BadRun(f"{out / ANALYSIS} cannot be written: {error.strerror}") from error
 

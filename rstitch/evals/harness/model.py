@@ -6,7 +6,6 @@ template with its own suffix.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from rstitch.evals.harness.asked import Asked, asked
 from rstitch.evals.harness.told import Told
 from rstitch.evals.methods import Method, make, parse
 from rstitch.evals.methods.base import Question, Written
+from rstitch.evals.seeds import seed_of
 from rstitch.text import split_reasoning
 from rstitch.types import Side
 
@@ -157,8 +157,7 @@ class Stitched(LM):  # type: ignore[misc]  # lm_eval is not typed
 
     def _question(self, one: Asked, at: int) -> Question:
         """With a seed of its own: of this model's seed, what is asked, and how often before."""
-        key = f"{self.seed}/{one.text}/{one.again}".encode()
-        seed = int.from_bytes(hashlib.sha256(key).digest()[:7], "big")
+        seed = seed_of(self.seed, one.text, one.again)
         sampling = one.sampling if one.sampling.seed is not None else replace(
             one.sampling, seed=seed
         )  # fmt: skip

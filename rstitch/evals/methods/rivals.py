@@ -147,11 +147,12 @@ def _recorded(stitch: Stitch, question: Question, found: Answered) -> Written:
 
 
 def _trace(found: Answered) -> Mapping[str, Any]:
-    """Tokens and passes, enough to count and price everything again."""
+    """Tokens, passes and seconds, enough to count and price everything again."""
     return {
         "method": dict(found.method),
         "sampling": asdict(found.sampling),
         "tokens": list(found.tokens),
         "sides": "".join(str(int(side)) for side in found.sides),
         "forwards": [list(asdict(forward).values()) for forward in found.forwards],
+        "seconds": found.seconds,
     }

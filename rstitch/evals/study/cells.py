@@ -8,15 +8,11 @@ draft-BUDGET-TASK       the same problems, speculation with the other draft
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal
 
 from rstitch.evals.study.spec import Study
-from rstitch.evals.task import Problem
-from rstitch.pairs.recipe.splits import spread
 
-T = TypeVar("T")
 Kind = Literal["accuracy", "latency", "draft"]
 
 
@@ -84,14 +80,6 @@ def _draft(study: Study, task: str, budget: int, timed: int) -> Cell | None:
     if not (study.draft and study.rivals and timed):
         return None
     return Cell("draft", task, budget, study.rivals, study.rivals[0], timed, 1, 1)
-
-
-def chosen(problems: Sequence[Problem], n: int | None) -> list[Problem]:
-    """n of them, or all: group by group, evenly spaced, so that each group has its share. The same
-    n of the same task are the same problems, in every cell."""
-    if n is None or n >= len(problems):
-        return list(problems)
-    return spread(sorted(problems, key=lambda one: one.group), n)  # a stable sort
 
 
 def plain(task: str) -> str:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,11 @@ from rstitch.evals.study import spec
 from rstitch.evals.study.cells import Cell
 from rstitch.evals.study.estimate import Owed, Probe
 from rstitch.evals.study.spec import Study
+from rstitch.files import replaced
 
 VERSION = 1
 STUDY, CELLS, TABLE, CARD = "study.json", "cells", "table.json", "card.json"
+LOCK = f".{STUDY}.lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,18 @@ def check(path: Path) -> None:
         return
     if path.is_dir() and any(not one.name.startswith(f".{STUDY}.") for one in path.iterdir()):
         raise BadRun(f"--out {path} holds files but no {STUDY}, so it is no study; name another")
-    directory.check(path)
+    directory.writable(path)
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[None]:
+    """Nobody else begins the study there, or goes on with it, meanwhile. Raises BadRun where
+    another has it."""
+    file = directory.claim(path, LOCK)
+    try:
+        yield
+    finally:
+        os.close(file)
 
 
 def read(path: Path, asked: Mapping[str, Any] | None = None) -> Kept | None:
@@ -107,14 +121,10 @@ def keep(kept: Kept, asked: Mapping[str, Any]) -> None:
 
 def write(path: Path, content: Any) -> None:
     """JSON, whole or not at all. Raises BadRun."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        with replaced(path) as partial:
+            partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise BadRun(f"{path} cannot be written: {error.strerror}") from error
 

@@ -43,11 +43,12 @@ class Line:
     method: str
     """With "draft: " before it where the SLM was the other draft."""
     accuracy: Row
-    """Of all problems; of the timed ones for what answers one at a time."""
     timed: Row | None
     """One answer at a time; None where that was not measured."""
     priced: Priced | None
     paper: Figures | None
+    timed_only: bool
+    """It answers one at a time, so its accuracy is of the timed problems, not of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,9 @@ class _Read:
     warnings: list[str]
     passes: dict[str, list[tuple[str, tuple[float, ...], float]]] = field(default_factory=dict)
     """(problem, counts, seconds) of each answer that can be priced."""
+    partly: set[str] = field(default_factory=set)
+    """Methods with answers that cannot. Those are the dear ones (a cascade's second answer), so the
+    others say nothing about the method."""
 
 
 def outcome(kept: Kept) -> Outcome:
@@ -88,14 +92,19 @@ def _read(kept: Kept, cell: Cell) -> _Read | None:
     if not (place / directory.CONFIG).is_file():
         return None
     config, records = directory.read_config(place), []
-    passes: dict[str, list[tuple[str, tuple[float, ...], float]]] = {}
+    found = _Read({}, [])
     for record in directory.read_records(place):
         records.append(directory.light(record))
-        if record["type"] == "answer" and pricing.priceable(record):
+        if record["type"] != "answer" or record["reason"] == "failed":
+            continue
+        if pricing.priceable(record):
             row = record["problem"], pricing.counts(record), pricing.measured(record)
-            passes.setdefault(record["method"], []).append(row)
+            found.passes.setdefault(record["method"], []).append(row)
+        else:
+            found.partly.add(record["method"])
     table = made.table(config, records)
-    return _Read({row.method: row for row in table.rows}, table.warnings, passes)
+    found.rows, found.warnings = {row.method: row for row in table.rows}, table.warnings
+    return found
 
 
 def _budget(
@@ -118,20 +127,22 @@ def _task(
     priced = _priced(every, prices)
     base = priced.get("llm")
 
-    def line(method: str, accuracy: Row, timed: Row | None, priced: Priced | None) -> Line:
+    def line(
+        method: str, accuracy: Row, timed: Row | None, priced: Priced | None, only: bool
+    ) -> Line:
         known = figures(kept.study.paper, budget, method, task)
-        return Line(budget, task, method, accuracy, timed, priced, known)
+        return Line(budget, task, method, accuracy, timed, priced, known, timed_only=only)
 
     llm = timed.rows.get("llm")
     for method, row in every.rows.items():
         alone = timed.rows.get(method)
         price = priced.get(method) or (_by_ratio(alone, llm, base) if alone else None)
-        yield line(method, row, alone, price)
+        yield line(method, row, alone, price, False)
     for prefix, one in (("", timed), ("draft: ", draft)):
         for method, row in one.rows.items():
             if method not in every.rows:
-                name = prefix + method
-                yield line(name, row, replace(row, method=name), _by_ratio(row, llm, base))
+                named = replace(row, method=prefix + method)
+                yield line(named.method, named, named, _by_ratio(row, llm, base), True)
 
 
 def _priced(every: _Read, prices: Prices | None) -> dict[str, Priced]:
@@ -140,6 +151,7 @@ def _priced(every: _Read, prices: Prices | None) -> dict[str, Priced]:
     seconds = {
         method: fmean(prices.seconds(counted) for _, counted, _ in answers)
         for method, answers in every.passes.items()
+        if method not in every.partly
     }
     base = seconds.get("llm")
     return {
@@ -168,7 +180,8 @@ def _warnings(read: Mapping[Cell, _Read]) -> list[str]:
 
 def overall(lines: Sequence[Line]) -> list[dict[str, Any]]:
     """Per budget and method over all tasks: mean accuracy, and the geometric mean of the priced
-    speed-ups; the paper's by the same rule. Only where every task has the method."""
+    speed-ups; the paper's by the same rule. Only where every task has the method. timed_only: the
+    accuracy is of the timed problems, so not to be held against that of all."""
     found: list[dict[str, Any]] = []
     tasks = {line.task for line in lines}
     keys = dict.fromkeys((line.budget, line.method) for line in lines)
@@ -182,6 +195,7 @@ def overall(lines: Sequence[Line]) -> list[dict[str, Any]]:
             "budget": budget,
             "method": method,
             "right": 100 * fmean(one.accuracy.right for one in ours),
+            "timed_only": any(one.timed_only for one in ours),
             "speed_up": _geometric([one.priced.speed_up if one.priced else None for one in ours]),
             "paper_right": fmean(one.right for one in whole) if whole else None,
             "paper_speed_up": _geometric([one.speed_up for one in whole]) if whole else None,

@@ -6,16 +6,14 @@ ratio of its latencies, so the ratio is what is given here.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 from rstitch.evals.study.cells import plain
 from rstitch.evals.study.spec import stitched
+from rstitch.paper import table
 
-TABLE = Path(__file__).parents[2] / "report" / "paper" / "table1.csv"
 COLUMNS = {
     "aime24": "aime",
     "amc83": "amc",
@@ -44,25 +42,24 @@ def figures(block: str, budget: int, method: str, task: str) -> Figures | None:
     size = next((name for name, sizes in BUDGETS.items() if budget in sizes), None)
     if not block or column is None or size is None:
         return None
-    rows = _rows()
-    row = rows.get((size, block, method)) or rows.get((size, "-", method))
-    base = rows.get((size, block, "llm"))
-    if row is None or base is None:
+    cells = _cells()
+    cell = cells.get((size, block, method, column)) or cells.get((size, "-", method, column))
+    base = cells.get((size, block, "llm", column))
+    if cell is None or base is None:
         return None
-    right, seconds = (float(row[f"{column}_{what}"]) for what in ("acc", "lat"))
-    return Figures(right, seconds, float(base[f"{column}_lat"]) / seconds)
+    return Figures(cell.accuracy, cell.seconds, base.seconds / cell.seconds)
+
+
+NAMES = {"LLM": "llm", "SLM": "slm", "SpecDec": "speculative"}
 
 
 @cache
-def _rows() -> Mapping[tuple[str, str, str], Mapping[str, str]]:
-    """By (budget, LLM, method as we label it)."""
-    named = {"LLM": "llm", "SLM": "slm", "SpecDec": "speculative"}
-    found = {}
-    with TABLE.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            method = named.get(row["method"])
-            if row["method"] == "R-Stitch":
-                method = stitched(float(row["tau"]))
-            if method is not None:
-                found[row["budget"], row["llm"], method] = row
-    return found
+def _cells() -> Mapping[tuple[str, str, str, str], table.Cell]:
+    """By (budget, LLM, method as we label it, problem set)."""
+    return {(one.budget, one.llm, _label(one), one.set): one for one in table.read()}
+
+
+def _label(cell: table.Cell) -> str:
+    if cell.method == "R-Stitch":
+        return stitched(float(cell.tau))
+    return NAMES.get(cell.method, cell.method)

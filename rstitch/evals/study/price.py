@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from rstitch.latency import fit as fit_of
 from rstitch.types import Side
 
 Record = Mapping[str, Any]
@@ -77,27 +78,11 @@ def fit(timed: Sequence[tuple[str, tuple[float, ...], float]]) -> Prices | None:
     for one in sorted(set(fold.tolist())):
         out = fold == one
         if (~out).sum() >= LEAST:
-            priced[out] = x[out] @ _solved(x[~out], y[~out])
+            priced[out] = x[out] @ fit_of.solve(x[~out], y[~out])
     seen = ~np.isnan(priced)
     error = float(np.abs(priced[seen] / y[seen] - 1).mean()) if seen.any() else float("nan")
     bias = float(priced[seen].sum() / y[seen].sum() - 1) if seen.any() else float("nan")
-    return Prices(tuple(_solved(x, y).tolist()), len(y), error, bias)
-
-
-def _solved(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Least squares of relative errors; what comes out below zero is left out, the worst first."""
-    weighted, target = x / y[:, None], np.ones(len(y))
-    used = [i for i in range(x.shape[1]) if x[:, i].any()]
-    found = np.zeros(x.shape[1])
-    while used:
-        # Scaled, since passes are thousands where there is one answer.
-        scale = np.abs(weighted[:, used]).max(0)
-        solution = np.linalg.lstsq(weighted[:, used] / scale, target, rcond=None)[0] / scale
-        if (solution >= 0).all():
-            found[used] = solution
-            break
-        used.pop(int((solution * scale).argmin()))
-    return found
+    return Prices(tuple(fit_of.solve(x, y).tolist()), len(y), error, bias)
 
 
 def measured(record: Record) -> float:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rstitch.errors import BadRequest
-from rstitch.evals import evaluate, tasks, verify
+from rstitch.evals import drawn, evaluate, tasks, verify
 from rstitch.evals.evaluate import Plan, Tell
 from rstitch.evals.methods import make, parse
 from rstitch.evals.study import kept
-from rstitch.evals.study.cells import Cell, cells, chosen, plain
+from rstitch.evals.study.cells import Cell, cells, plain
 from rstitch.evals.study.spec import Study
 from rstitch.evals.task import Problem, Task
 from rstitch.evals.verify import Verifier
@@ -76,7 +76,7 @@ def run(
 def _plan(study: Study, cell: Cell, asked: Questions, stitch: Stitch) -> Plan:
     return Plan(
         task=asked.task,
-        problems=tuple(chosen(asked.problems, cell.problems)),
+        problems=tuple(drawn.by_group(asked.problems, cell.problems)),
         methods=_methods(cell),
         reference=cell.reference,
         sampling=replace(stitch.defaults.sampling, **study.sampling),

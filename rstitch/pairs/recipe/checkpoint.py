@@ -6,7 +6,6 @@ Everything is safetensors and JSON: nothing here is ever unpickled.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2ForCausalLM
 
+from rstitch.files import replaced
 from rstitch.pairs.recipe.models import as_llama
 from rstitch.pairs.recipe.optim import Optimizer
 
@@ -48,9 +48,8 @@ def save(path: Path, model: Qwen2ForCausalLM, optimizer: Optimizer, progress: Pr
     """Writes weights, optimizer state and progress to one file, in one move."""
     tensors: dict[str, Tensor] = {f"weight.{n}": p.data for n, p in model.named_parameters()}
     tensors |= optimizer.state
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata={"progress": json.dumps(asdict(progress))})
-    os.replace(partial, path)
+    with replaced(path) as partial:
+        save_file(tensors, partial, metadata={"progress": json.dumps(asdict(progress))})
 
 
 def load(path: Path, model: Qwen2ForCausalLM, optimizer: Optimizer) -> Progress:

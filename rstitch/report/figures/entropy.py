@@ -20,6 +20,8 @@ SENSES = (("h1", "replacing it rescues", "ours"), ("h2", "the LLM can go on befo
 def histogram(found: Mapping[str, Any], width: float) -> Scene | None:
     """Share of each side's tokens per bin, tau marked."""
     entropy = found["entropy"]
+    if entropy is None:  # a recording without --score-both
+        return None
     edges = [float(edge) for edge in entropy["histogram"]["edges"]]
     counts = {side: entropy["histogram"].get(side) or [] for side in ("slm", "llm")}
     shares = {s: [n / sum(c) for n in c] for s, c in counts.items() if sum(c)}

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rstitch.report.paper.table import Cell, of, pairs
+from rstitch.paper.table import Cell, of, pairs
 
 LAST = 0.015
 """How far a printed speed-up may be off: a unit of its last digit, and what rounding hides. One

@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from rstitch.paper.table import SETS, SOURCE, Cell, of, pairs
 from rstitch.report.draw.scene import Scene
 from rstitch.report.draw.svg import svg
 from rstitch.report.figures.frontier import Spot, frontier
@@ -14,7 +15,6 @@ from rstitch.report.kinds import Kind
 from rstitch.report.page import NARROW, WIDE, rendered
 from rstitch.report.paper.check import Aggregate, aggregates, contradictions
 from rstitch.report.paper.said import sentence
-from rstitch.report.paper.table import SETS, SOURCE, Cell, of, pairs
 
 KINDS: dict[str, Kind] = {"LLM": "llm", "SLM": "slm", "SpecDec": "rival"}
 

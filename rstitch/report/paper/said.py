@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from rstitch.paper.table import SOURCE, Cell
 from rstitch.report.paper.check import Aggregate, Contradiction, aggregates, contradictions
-from rstitch.report.paper.table import SOURCE, Cell
 
 
 def lines(cells: Sequence[Cell]) -> list[str]:

@@ -8,9 +8,10 @@ import pytest
 
 from rstitch.errors import BadRequest
 from rstitch.evals import tasks
+from rstitch.evals.drawn import by_group
 from rstitch.evals.methods import make, parse
 from rstitch.evals.study import spec
-from rstitch.evals.study.cells import cells, chosen, plain, shares
+from rstitch.evals.study.cells import cells, plain, shares
 from rstitch.evals.study.paper import figures
 from rstitch.evals.task import Problem
 from rstitch.pairs import preset
@@ -106,10 +107,10 @@ def test_the_cells_of_the_paper_s_study() -> None:
 
 def test_each_group_has_its_share_of_the_chosen() -> None:
     every = [Problem(f"p-{i}", "", "", f"level {i % 2 if i < 40 else 2}") for i in range(60)]
-    found = chosen(every, 12)
+    found = by_group(every, 12)
     groups = [one.group for one in found]
     assert [groups.count(f"level {i}") for i in range(3)] == [4, 4, 4]
-    assert chosen(every, 12) == found and chosen(every, None) == chosen(every, 99) == every
+    assert by_group(every, 12) == found and by_group(every, None) == by_group(every, 99) == every
 
 
 def test_names_of_tasks_are_names_of_files() -> None:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from rstitch.errors import BadRequest
-from rstitch.evals import bound
-from rstitch.evals.calibration import Bound
-from rstitch.evals.curve import ALONE, Curve, Point
+from rstitch.evals.calibration import bound
+from rstitch.evals.calibration.curve import ALONE, Curve, Point
+from rstitch.evals.calibration.plan import Bound
 
 MARGIN = 0.01
 """Share of answers that may differ where nothing is asked for: the point that `statistics.MARGIN`
@@ -105,7 +105,10 @@ def _how_many(curve: Curve, limits: Bound) -> str:
     seen = f"at {first.tau:g} it won {won} and lost {lost} of {n} prompts"
     if needed is None:
         return f"{seen}, a loss that more prompts would confirm; try smaller --taus or --within"
-    return f"{seen}; about {needed} prompts could show it, if those shares stay what they are"
+    return (
+        f"{seen}; about {needed} new prompts could show it, if those shares stay what they are "
+        "(new ones alone: tested together with these, the error is more than promised)"
+    )
 
 
 def _by_share(curve: Curve, share: float) -> Choice:
@@ -171,9 +174,10 @@ def _by_noise(curve: Curve) -> Choice:
 
 
 def _fastest(points: Sequence[Point]) -> Point:
-    """By seconds where all have them, else by the LLM's share."""
-    if all(one.seconds is not None for one in points):
-        return min(points, key=lambda one: one.seconds or 0.0)
+    """By speed-up where all have one (seconds may be of other rounds, on a busier machine), else by
+    the LLM's share."""
+    if all(one.speed_up is not None for one in points):
+        return max(points, key=lambda one: one.speed_up or 0.0)
     return min(points, key=lambda one: one.llm_share)
 
 

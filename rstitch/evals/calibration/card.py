@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from rstitch.errors import BadRequest
-from rstitch.evals.calibration import Plan
-from rstitch.evals.choice import Choice
-from rstitch.evals.curve import Curve, Point
+from rstitch.evals.calibration.choice import Choice
+from rstitch.evals.calibration.curve import Curve, Point
+from rstitch.evals.calibration.plan import Plan
+from rstitch.files import published
 from rstitch.pairs import Preset
 from rstitch.types import Side
 
@@ -78,15 +79,11 @@ def write(path: Path, found: Mapping[str, Any]) -> None:
     """Raises BadRequest where the file has come to be meanwhile, or cannot be written."""
     text = HEAD + "\n".join(_lines(found)) + "\n"
     assert tomllib.loads(text) == _told(found), text
-    beside = path.with_name(f".{path.name[:100]}.{os.getpid()}.tmp")
     try:
-        try:
-            beside.write_text(text, encoding="utf-8")
-            if path.exists():
-                raise BadRequest(f"--out {path} has come to be meanwhile; name another file")
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        with published(path) as partial:
+            partial.write_text(text, encoding="utf-8")
+    except FileExistsError as error:
+        raise BadRequest(f"--out {path} has come to be meanwhile; name another file") from error
     except OSError as error:
         raise BadRequest(f"--out {path} cannot be written: {error.strerror}") from error
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-from rstitch.evals import bound
 from rstitch.evals import statistics as st
-from rstitch.evals.calibration import Bound
+from rstitch.evals.calibration import bound
+from rstitch.evals.calibration.plan import Bound
+from rstitch.evals.calibration.prompts import Prompts
 from rstitch.evals.extract import answer_of, final_part
 from rstitch.evals.grade import is_equal
-from rstitch.evals.prompts import Prompts
 from rstitch.evals.statistics import Interval
 from rstitch.evals.verify import Verifier
 
@@ -109,7 +109,7 @@ def curve(
             break
         if theirs[problem.id]["reason"] != "failed":
             counted.append(problem.id)
-    rounds = [one["seconds"] for one in records if one["type"] == "latency"]
+    rounds = [one for one in records if one["type"] == "latency"]
 
     def finished(method: str) -> bool:
         return all(name in answers.get(method, {}) for name in counted)
@@ -136,13 +136,13 @@ def _point(
     ours: Sequence[Record],
     theirs: Sequence[Record],
     method: str,
-    rounds: Sequence[Mapping[str, float]],
+    rounds: Sequence[Record],
     limits: Bound | None,
 ) -> Point:
     n, llm = len(ours), sum(one["llm_tokens"] for one in ours)
     tokens = llm + sum(one["slm_tokens"] for one in ours)
     agreed = n if method == LLM else sum(one["agrees"] for one in ours)
-    both = [one for one in rounds if method in one and LLM in one]
+    both = list(_latest(rounds, method).values())
     speed = st.ratio_interval([o[LLM] for o in both], [o[method] for o in both]) if both else None
     return Point(
         tau=tau,
@@ -159,15 +159,38 @@ def _point(
     )
 
 
+def _latest(rounds: Sequence[Record], method: str) -> dict[str, Mapping[str, float]]:
+    """Seconds by problem, of the last round in which both it and the LLM answered: a ratio is of
+    one round, and no prompt counts twice where there was another for more taus."""
+    return {
+        one["problem"]: one["seconds"]
+        for one in rounds
+        if all(one["seconds"].get(name) is not None for name in (method, LLM))
+    }
+
+
+def untimed(records: Sequence[Record], problem: str, methods: Sequence[str]) -> list[str]:
+    """The LLM and those that no round of that problem has; nothing where all are timed."""
+    rounds = (one for one in records if one["type"] == "latency" and one["problem"] == problem)
+    timed = {name for one in rounds for name in one["seconds"]}
+    missing = [name for name in methods if name not in timed]
+    return list(dict.fromkeys([LLM, *missing])) if missing else []
+
+
+def won_lost(ours: Sequence[Record], theirs: Sequence[Record]) -> tuple[int, int]:
+    """How many are right where the LLM is wrong, and wrong where it is right."""
+    pairs = [(a["right"], b["right"]) for a, b in zip(ours, theirs, strict=True)]
+    return sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)
+
+
 def _graded(
     ours: Sequence[Record], theirs: Sequence[Record], limits: Bound | None
 ) -> dict[str, Any]:
     if ours[0]["right"] is None:
         return {}
-    pairs = [(a["right"], b["right"]) for a, b in zip(ours, theirs, strict=True)]
-    won, lost = (sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs))
-    found: dict[str, Any] = {"right": sum(a for a, _ in pairs), "won": won, "lost": lost}
+    n, (won, lost) = len(ours), won_lost(ours, theirs)
+    found: dict[str, Any] = {"right": sum(a["right"] for a in ours), "won": won, "lost": lost}
     if limits is not None:
-        found["low"] = bound.low(won, lost, len(pairs), limits.confidence)
-        found["shown"] = bound.shown(won, lost, len(pairs), limits.within, limits.confidence)
+        found["low"] = bound.low(won, lost, n, limits.confidence)
+        found["shown"] = bound.shown(won, lost, n, limits.within, limits.confidence)
     return found

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from rstitch.errors import BadRequest
-from rstitch.evals import bound
+from rstitch.evals.calibration import bound
+from rstitch.evals.calibration.prompts import Prompts
 from rstitch.evals.methods.base import Question
-from rstitch.evals.prompts import Prompts
+from rstitch.evals.seeds import seed_of
 from rstitch.evals.task import Problem, fingerprint
 from rstitch.types import Sampling
 
@@ -78,9 +79,21 @@ class Plan:
 
     def question(self, problem: Problem) -> Question:
         """With a seed of its own, the same for every tau."""
-        key = f"{self.seed}/{problem.id}/0".encode()
-        seed = int.from_bytes(hashlib.sha256(key).digest()[:7], "big")
+        seed = seed_of(self.seed, problem.id)
         return Question(0, problem.text, replace(self.sampling, seed=seed), self.max_tokens)
+
+
+def spread_order(taus: Sequence[float]) -> list[float]:
+    """The middle, the ends, then the middle of the widest gap: stopped anywhere, it is a curve."""
+    grid = sorted(taus)
+    chosen = [len(grid) // 2, 0, len(grid) - 1]
+    order = list(dict.fromkeys(chosen))
+    while len(order) < len(grid):
+        known = sorted(order)
+        gaps = [(b - a, -a) for a, b in zip(known, known[1:], strict=False)]
+        width, at = max(gaps)
+        order.append(-at + width // 2)
+    return [grid[i] for i in order]
 
 
 def _check_size(limits: Bound, prompts: Prompts) -> None:

@@ -1,4 +1,4 @@
-"""Table 1 of arXiv 2507.17307 v3/v4, as printed there."""
+"""Table 1 of arXiv 2507.17307 v3/v4, as printed there; read here and nowhere else."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Which tau suits a pair: prompts, what is written for them, the bound, the choice, its card."""
