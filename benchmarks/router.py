@@ -180,7 +180,7 @@ def main() -> None:
         dev = asked_of("dev", n_dev, verifier)
         alone = tried(stitch, dev, make("llm"), price, MAX_TOKENS)
         rows: dict[str, tuple[str, Policy, Trial]] = {}
-        for family, setting, rule in families(stitch, runs, price, first.mean_seconds, thin):
+        for family, setting, rule in families(stitch, runs, thin):
             trial = tried(stitch, dev, rule, price, MAX_TOKENS)
             rows[f"{family}|{setting}"] = setting, rule, trial
             progress(f"dev, {family} {setting}: {trial.told()}")
