@@ -80,7 +80,7 @@ def test_objective_and_gradient_by_hand(
     found = objective(score, torch.zeros(1), torch.tensor([handed]), torch.tensor([advantage]))
     found.backward()
     assert score.grad is not None
-    assert float(found.detach()) == pytest.approx(value, rel=1e-5)
+    assert found.item() == pytest.approx(value, rel=1e-5)
     assert float(score.grad) == pytest.approx(slope, rel=1e-5, abs=1e-7)
 
 
