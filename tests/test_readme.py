@@ -19,7 +19,7 @@ from rstitch.pairs.recipe.splits import problems
 from tests.cli.terminal import rstitch
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-ELSEWHERE = ("PATH", "PATH.py:Rule", "qwq-32b")
+ELSEWHERE = ("PATH", "PATH.py:Rule", "qwq-32b", "paper-7b", "mine.txt")
 """Words of commands about models and files that are not here."""
 FEWER = {"100": "2"}
 """Problems of an evaluation."""
