@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
 
 from rstitch.errors import BadRequest
-from rstitch.evals.harness.asked import Asked, asked
 from rstitch.types import Sampling
+
+if find_spec("lm_eval") is None:
+    pytest.skip("needs rstitch[harness]", allow_module_level=True)
+
+from rstitch.evals.harness.asked import Asked, asked
 
 OWN = Sampling(temperature=0.6, top_p=0.95)
 
