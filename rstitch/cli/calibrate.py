@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rstitch.cli import evaluating, options
+from rstitch.cli.groups import grouped
 from rstitch.errors import BadRequest
 from rstitch.types import Sampling
 from rstitch.units import nats
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 MINUTES = 10.0
 
 
+@grouped
 def calibrate(
     prompts: Annotated[
         str,
@@ -34,6 +36,8 @@ def calibrate(
         ),
     ],
     out: Annotated[Path, typer.Option(help="The card to write, a .toml file that --pair reads.")],
+    opening: options.Opening,
+    tuning: options.Tuning,
     share: Annotated[
         float | None, typer.Option(help="Wanted: this LLM share of the tokens, 0 to 1.")
     ] = None,
@@ -77,20 +81,8 @@ def calibrate(
     max_tokens: evaluating.MaxTokens = 512,
     temperature: evaluating.Temperature = None,
     top_p: evaluating.TopP = None,
-    pair: options.Pair = "builtin",
-    slm: options.Slm = None,
-    llm: options.Llm = None,
-    slm_suffix: options.SlmSuffix = None,
-    llm_suffix: options.LlmSuffix = None,
-    threads: options.Threads = None,
     compile: options.Compile = False,
-    dtype: options.Dtype = options.DEFAULTS.dtype,
-    device: options.Device = options.DEFAULTS.device,
-    kv_memory: options.KVMemory = options.DEFAULTS.kv_memory,
     max_rows: options.MaxRows = options.DEFAULTS.max_rows,
-    profile: options.Profile = options.DEFAULTS.profile,
-    engine: options.Engine = options.DEFAULTS.engine,
-    trust_remote_code: options.TrustRemoteCode = False,
     as_json: options.Json = False,
 ) -> None:
     """Choose tau on one's own prompts: LLM share, speed and agreement of several, or with answers
@@ -110,16 +102,11 @@ def calibrate(
         chosen, _bound(chosen, wanted, within, confidence), numbers, minutes,
         sampling=Sampling(**given), max_tokens=max_tokens, seed=seed,
     )  # fmt: skip
-    settings: dict[str, Any] = {
-        "threads": threads, "compile": compile, "dtype": dtype, "device": device,
-        "kv_memory": kv_memory, "max_rows": max_rows, "profile": profile, "engine": engine,
-        "trust_remote_code": trust_remote_code,
-        "suffix": options.suffix(slm_suffix, llm_suffix),
-    }  # fmt: skip
-    plan, curve = _measured(plan, numbers, given, run, started, (pair, slm, llm), settings)
+    settings = {"compile": compile, "max_rows": max_rows, **tuning.settings()}
+    plan, curve = _measured(plan, numbers, given, run, started, opening, settings)
     _print(curve, as_json, out)
     choice = _pick(curve, wanted, fallback, run)
-    _write(plan, curve, choice, run, out, (pair, slm, llm))
+    _write(plan, curve, choice, run, out, opening)
     if as_json:
         told = {"card": str(out), "run": str(run), **asdict(choice), **asdict(curve)}
         typer.echo(json.dumps(told))
@@ -190,7 +177,7 @@ def _measured(
     sampling: dict[str, Any],
     run: Path,
     started: float,
-    names: tuple[str, str | None, str | None],
+    opening: options.Opening,
     settings: dict[str, Any],
 ) -> tuple[Plan, Curve]:
     from rstitch.evals import verify
@@ -199,7 +186,7 @@ def _measured(
     comparer = verify.Verifier if verify.is_installed() else verify.Plainly
     if comparer is verify.Plainly:
         typer.echo("math-verify is not installed: answers are compared as text", err=True)
-    with options.open_pair(*names, **settings) as stitch, comparer() as verifier:
+    with opening.open(**settings) as stitch, comparer() as verifier:
         plan = replace(
             plan,
             taus=tuple(stitch.normalised(tau) for tau in taus),
@@ -244,11 +231,16 @@ def _write(
     choice: Choice,
     run: Path,
     out: Path,
-    names: tuple[str, str | None, str | None],
+    opening: options.Opening,
 ) -> None:
     from rstitch.api import choose
     from rstitch.evals import directory
     from rstitch.evals.calibration import card
 
     asked = directory.read_config(run)["asked"]
-    card.write(out, card.content(choose(*names), plan, curve, choice, asked, out.parent))
+    card.write(
+        out,
+        card.content(
+            choose(opening.pair, opening.slm, opening.llm), plan, curve, choice, asked, out.parent
+        ),
+    )

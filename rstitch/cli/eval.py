@@ -7,13 +7,16 @@ from typing import Annotated
 import typer
 
 from rstitch.cli import evaluating, options
+from rstitch.cli.groups import grouped
 
 METHODS = ["llm", "slm", "stitched"]
 
 
+@grouped
 def evaluate(
-    task: evaluating.Name,
-    out: evaluating.Out,
+    asked: evaluating.Asked,
+    opening: options.Opening,
+    tuning: options.Tuning,
     method: Annotated[
         list[str] | None,
         typer.Option(
@@ -26,39 +29,11 @@ def evaluate(
     like: Annotated[
         str | None, typer.Option(help="The method that controls are matched to; stitched.")
     ] = None,
-    problems: evaluating.Problems = None,
-    samples: evaluating.Samples = 1,
-    repeats: evaluating.Repeats = None,
-    in_flight: evaluating.InFlight = 1,
-    seed: evaluating.Seed = 0,
-    max_tokens: evaluating.MaxTokens = 512,
-    temperature: evaluating.Temperature = None,
-    top_p: evaluating.TopP = None,
-    no_traces: evaluating.NoTraces = False,
-    pair: options.Pair = "builtin",
-    slm: options.Slm = None,
-    llm: options.Llm = None,
     tau: options.Tau = None,
-    slm_suffix: options.SlmSuffix = None,
-    llm_suffix: options.LlmSuffix = None,
-    threads: options.Threads = None,
     compile: options.Compile = False,
-    dtype: options.Dtype = options.DEFAULTS.dtype,
-    device: options.Device = options.DEFAULTS.device,
-    kv_memory: options.KVMemory = options.DEFAULTS.kv_memory,
-    profile: options.Profile = options.DEFAULTS.profile,
-    engine: options.Engine = options.DEFAULTS.engine,
-    trust_remote_code: options.TrustRemoteCode = False,
-    as_json: options.Json = False,
 ) -> None:
     """Accuracy and speed of several methods on the same problems, kept in a directory."""
     evaluating.carry_out(
-        evaluating.Asked(
-            task, out, problems, samples, repeats, in_flight, seed, max_tokens,
-            options.given(temperature=temperature, top_p=top_p), not no_traces, as_json,
-        ),
-        method or METHODS, like, pair, slm, llm,
-        suffix=options.suffix(slm_suffix, llm_suffix), tau=options.threshold(tau), threads=threads,
-        compile=compile, dtype=dtype, device=device, kv_memory=kv_memory, profile=profile,
-        engine=engine, trust_remote_code=trust_remote_code,
+        asked, opening, method or METHODS, like,
+        tau=options.threshold(tau), compile=compile, **tuning.settings(),
     )  # fmt: skip

@@ -61,27 +61,30 @@ NAMED = 10
 class Asked:
     """The options of an evaluation, whichever command they came from."""
 
-    task: str
-    out: Path
-    problems: int | None
-    samples: int
-    repeats: int | None
-    in_flight: int
-    seed: int
-    max_tokens: int
-    sampling: Mapping[str, Any]
-    """Those that were given."""
-    traces: bool
-    as_json: bool
+    task: Name
+    out: Out
+    problems: Problems = None
+    samples: Samples = 1
+    repeats: Repeats = None
+    in_flight: InFlight = 1
+    seed: Seed = 0
+    max_tokens: MaxTokens = 512
+    temperature: Temperature = None
+    top_p: TopP = None
+    no_traces: NoTraces = False
+    as_json: options.Json = False
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """What was given of it."""
+        return options.given(temperature=self.temperature, top_p=self.top_p)
 
 
 def carry_out(
     asked: Asked,
+    opening: options.Opening,
     methods: Sequence[str],
     like: str | None,
-    pair: str,
-    slm: str | None,
-    llm: str | None,
     optional: Sequence[str] = (),
     **settings: Any,
 ) -> None:
@@ -90,7 +93,7 @@ def carry_out(
     from rstitch.evals import evaluate
 
     plan = planned(asked, methods, like)
-    with ready(asked, plan, pair, slm, llm, optional, **settings) as one:
+    with ready(asked, opening, plan, optional, **settings) as one:
         found = evaluate.run(one.stitch, one.plan, asked.out, one.about, one.verifier, one.tell)
     _print(found.config, found.records, asked, one.verifier)
 
@@ -119,7 +122,7 @@ def planned(asked: Asked, methods: Sequence[str], like: str | None) -> Plan:
         repeats=asked.repeats or (3 if asked.in_flight == 1 else 1),
         in_flight=asked.in_flight,
         seed=asked.seed,
-        traces=asked.traces,
+        traces=not asked.no_traces,
     )
 
 
@@ -138,10 +141,8 @@ class Ready:
 @contextmanager
 def ready(
     asked: Asked,
+    opening: options.Opening,
     plan: Plan,
-    pair: str,
-    slm: str | None,
-    llm: str | None,
     optional: Sequence[str] = (),
     **settings: Any,
 ) -> Iterator[Ready]:
@@ -149,13 +150,19 @@ def ready(
     from rstitch.evals.verify import Verifier
 
     settings["max_rows"] = asked.in_flight if asked.in_flight > 1 else options.DEFAULTS.max_rows
-    stitch = options.open_pair(pair, slm, llm, **settings)
+    stitch = opening.open(**settings)
     with stitch, Verifier() as verifier:
         plan = replace(plan, sampling=replace(stitch.defaults.sampling, **asked.sampling))
         plan = replace(plan, methods=_able(stitch, plan.methods, optional))
         tell_gold(plan.problems, plan.task, verifier)
         with progress() as tell:
-            yield Ready(stitch, plan, about_run(stitch, pair, slm, llm), verifier, tell)
+            yield Ready(
+                stitch,
+                plan,
+                about_run(stitch, opening.pair, opening.slm, opening.llm),
+                verifier,
+                tell,
+            )
 
 
 def _methods(given: Sequence[str], like: str | None) -> tuple[dict[str, Any], str]:

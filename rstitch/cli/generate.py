@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rstitch.cli import options, saving
+from rstitch.cli.groups import grouped
 from rstitch.cli.shown import show, summary
 from rstitch.errors import BadRequest, RStitchError
 from rstitch.types import Sampling, llm_alone_seconds
@@ -21,13 +22,11 @@ if TYPE_CHECKING:
 OWN = "the pair's own if left out"
 
 
+@grouped
 def generate(
     prompt: Annotated[str, typer.Argument(help="What to ask; - reads it from stdin.")],
-    pair: options.Pair = "builtin",
-    slm: options.Slm = None,
-    llm: options.Llm = None,
-    slm_suffix: options.SlmSuffix = None,
-    llm_suffix: options.LlmSuffix = None,
+    opening: options.Opening,
+    tuning: options.Tuning,
     tau: options.Tau = None,
     policy: options.Rule = None,
     param: Annotated[
@@ -55,17 +54,10 @@ def generate(
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object per answer on stdout.")
     ] = False,
-    threads: options.Threads = None,
     compile: options.Compile = False,
-    dtype: options.Dtype = options.DEFAULTS.dtype,
-    device: options.Device = options.DEFAULTS.device,
-    kv_memory: options.KVMemory = options.DEFAULTS.kv_memory,
-    profile: options.Profile = options.DEFAULTS.profile,
     waiting: options.Waiting = options.DEFAULTS.waiting,
     max_wait: options.MaxWait = options.DEFAULTS.max_wait,
     max_rows: options.MaxRows = None,
-    trust_remote_code: options.TrustRemoteCode = False,
-    engine: options.Engine = options.DEFAULTS.engine,
     slm_threads: options.SlmThreads = None,
     llm_threads: options.LlmThreads = None,
     kv_type: options.KVType = options.DEFAULTS.kv_type,
@@ -75,7 +67,7 @@ def generate(
     """Write one answer with both models, or several samples."""
     threshold = options.threshold(tau)
     rule = options.policy_of(policy, param or [], threshold)
-    suffix = options.suffix(slm_suffix, llm_suffix, raw=raw)
+    tuned = tuning.settings(raw=raw)
     chosen = options.given(
         temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed
     )
@@ -84,12 +76,11 @@ def generate(
     text = _stdin() if prompt == "-" else prompt
     if trace is not None:
         saving.check(trace)
-    stitch = options.open_pair(
-        pair, slm, llm, suffix=suffix, threads=threads, compile=compile, dtype=dtype, device=device,
-        kv_memory=kv_memory, profile=profile, waiting=waiting, max_wait=max_wait,
-        max_rows=max_rows or min(n, options.DEFAULTS.max_rows), trust_remote_code=trust_remote_code,
-        engine=engine, slm_threads=slm_threads, llm_threads=llm_threads, kv_type=kv_type,
-        flash_attention=flash_attention, gpu_layers=gpu_layers,
+    stitch = opening.open(
+        compile=compile, waiting=waiting, max_wait=max_wait,
+        max_rows=max_rows or min(n, options.DEFAULTS.max_rows), slm_threads=slm_threads,
+        llm_threads=llm_threads, kv_type=kv_type, flash_attention=flash_attention,
+        gpu_layers=gpu_layers, **tuned,
     )  # fmt: skip
     with stitch:
         streams = stitch.streams(

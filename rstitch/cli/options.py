@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -73,6 +73,46 @@ TrustRemoteCode = Annotated[
 ]
 MaxWait = Annotated[float, typer.Option(help="Longest wait of an answer for its side, LLM steps.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Which pair, and on what: of every command that loads one."""
+
+    pair: Pair = "builtin"
+    slm: Slm = None
+    llm: Llm = None
+    threads: Threads = None
+    dtype: Dtype = DEFAULTS.dtype
+    device: Device = DEFAULTS.device
+    engine: Engine = DEFAULTS.engine
+    trust_remote_code: TrustRemoteCode = False
+
+    def open(self, suffix: Mapping[str, str] | None = None, **settings: Any) -> Stitch:
+        """Load the models; further settings are those of `EngineConfig`."""
+        return open_pair(
+            self.pair, self.slm, self.llm, suffix=suffix, threads=self.threads, dtype=self.dtype,
+            device=self.device, engine=self.engine, trust_remote_code=self.trust_remote_code,
+            **settings,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What else a pair may be told."""
+
+    slm_suffix: SlmSuffix = None
+    llm_suffix: LlmSuffix = None
+    kv_memory: KVMemory = DEFAULTS.kv_memory
+    profile: Profile = DEFAULTS.profile
+
+    def settings(self, *, raw: bool = False) -> dict[str, Any]:
+        """For `Opening.open`."""
+        return {
+            "suffix": suffix(self.slm_suffix, self.llm_suffix, raw=raw),
+            "kv_memory": self.kv_memory,
+            "profile": self.profile,
+        }
 
 
 def number(name: str, text: str | None, also: str = "") -> float | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rstitch.cli import evaluating, options
+from rstitch.cli.groups import grouped
 from rstitch.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 SECONDS, CONTEXT = 30.0, 1024
 
 
+@grouped
 def plan(
+    opening: options.Opening,
     traces: Annotated[
         Path | None,
         typer.Option(help="A run (eval, sweep, record) or a trace file; written now if left out."),
@@ -36,16 +39,8 @@ def plan(
     problems: Annotated[int, typer.Option(min=1, help="To write, without --traces.")] = 24,
     max_tokens: evaluating.MaxTokens = 512,
     seconds: Annotated[float, typer.Option(min=0.1, help="For measuring a profile.")] = SECONDS,
-    pair: options.Pair = "builtin",
-    slm: options.Slm = None,
-    llm: options.Llm = None,
-    threads: options.Threads = None,
     compile: options.Compile = False,
-    dtype: options.Dtype = options.DEFAULTS.dtype,
-    device: options.Device = options.DEFAULTS.device,
     kv_memory: options.KVMemory = options.DEFAULTS.kv_memory,
-    engine: options.Engine = options.DEFAULTS.engine,
-    trust_remote_code: options.TrustRemoteCode = False,
     as_json: options.Json = False,
 ) -> None:
     """Price recorded answers and simulate many in flight: which tau, at which concurrency stitching
@@ -63,12 +58,7 @@ def plan(
     costs = known.costs if known else None
     with evaluating.progress() as tell:
         if not found or costs is None:
-            settings: dict[str, Any] = {
-                "threads": threads, "compile": compile, "dtype": dtype, "device": device,
-                "kv_memory": kv_memory, "engine": engine, "max_rows": max(levels),
-                "trust_remote_code": trust_remote_code,
-            }  # fmt: skip
-            with options.open_pair(pair, slm, llm, **settings) as stitch:
+            with opening.open(compile=compile, kv_memory=kv_memory, max_rows=max(levels)) as stitch:
                 tau = stitch.tau
                 found = found or _written(stitch, given, problems, max_tokens, tell)
                 costs = costs or _measured(stitch, seconds, tell)

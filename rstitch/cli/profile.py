@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rstitch.cli import evaluating, options
+from rstitch.cli.groups import grouped
 from rstitch.errors import BadRequest
 from rstitch.types import Side
 
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 CONTEXT, ANSWERS, SECONDS = 1024, 200, 30.0
 
 
+@grouped
 def profile(
+    opening: options.Opening,
     out: Annotated[
         Path | None, typer.Argument(help="JSON file to write, for --profile and plan.")
     ] = None,
@@ -40,16 +43,8 @@ def profile(
     profile: Annotated[
         str | None, typer.Option(help="With --check: this profile, nothing is measured.")
     ] = None,
-    pair: options.Pair = "builtin",
-    slm: options.Slm = None,
-    llm: options.Llm = None,
-    threads: options.Threads = None,
     compile: options.Compile = False,
-    dtype: options.Dtype = options.DEFAULTS.dtype,
-    device: options.Device = options.DEFAULTS.device,
     kv_memory: options.KVMemory = options.DEFAULTS.kv_memory,
-    engine: options.Engine = options.DEFAULTS.engine,
-    trust_remote_code: options.TrustRemoteCode = False,
     as_json: options.Json = False,
 ) -> None:
     """Measure prefill and decode of each model over tokens, contexts and rows; save the fit."""
@@ -57,17 +52,14 @@ def profile(
     from rstitch.latency import recorded
 
     found = recorded.read(check, answers) if check else []
-    settings: dict[str, Any] = {
-        "threads": threads, "compile": compile, "dtype": dtype, "device": device,
-        "kv_memory": kv_memory, "engine": engine, "max_rows": max_rows,
-        "profile": profile, "trust_remote_code": trust_remote_code,
-    }  # fmt: skip
-    with options.open_pair(pair, slm, llm, **settings) as stitch:
+    with opening.open(
+        compile=compile, kv_memory=kv_memory, max_rows=max_rows, profile=profile
+    ) as stitch:
         told: Verdict | None
         if profile:
             told = _against(stitch, Path(profile), found)
         else:
-            told = _measured(stitch, out, found, pair, context, seconds)
+            told = _measured(stitch, out, found, opening.pair, context, seconds)
     if as_json:
         typer.echo(json.dumps({**asdict(told), "holds": told.holds} if told is not None else None))
     elif told is not None:

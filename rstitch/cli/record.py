@@ -7,13 +7,17 @@ from typing import Annotated
 import typer
 
 from rstitch.cli import analysed, evaluating, options
+from rstitch.cli.groups import grouped
 
 METHODS = ["slm", "llm"]
 
 
+@grouped
 def record(
     task: evaluating.Name,
     out: evaluating.Out,
+    opening: options.Opening,
+    tuning: options.Tuning,
     method: Annotated[
         list[str] | None,
         typer.Option(help="slm, llm, stitched, any policy, or path.py:Class; slm and llm."),
@@ -37,36 +41,22 @@ def record(
     max_tokens: evaluating.MaxTokens = 512,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
     top_p: evaluating.TopP = None,
-    pair: options.Pair = "builtin",
-    slm: options.Slm = None,
-    llm: options.Llm = None,
     tau: options.Tau = None,
-    slm_suffix: options.SlmSuffix = None,
-    llm_suffix: options.LlmSuffix = None,
-    threads: options.Threads = None,
     compile: options.Compile = False,
-    dtype: options.Dtype = options.DEFAULTS.dtype,
-    device: options.Device = options.DEFAULTS.device,
-    kv_memory: options.KVMemory = options.DEFAULTS.kv_memory,
-    profile: options.Profile = options.DEFAULTS.profile,
-    engine: options.Engine = options.DEFAULTS.engine,
-    trust_remote_code: options.TrustRemoteCode = False,
     as_json: options.Json = False,
 ) -> None:
     """Record both models at every position of their answers, for study without the models."""
     from rstitch.evals.recording import record as recording
 
     asked = evaluating.Asked(
-        task, out, problems, samples, 1, in_flight, seed, max_tokens,
-        options.given(temperature=temperature, top_p=top_p), True, as_json,
+        task, out, problems, samples, 1, in_flight, seed, max_tokens, temperature, top_p,
+        as_json=as_json,
     )  # fmt: skip
     plan = evaluating.planned(asked, method or METHODS, None)
     recording.check(plan.methods, harmful, temperature)
     with evaluating.ready(
-        asked, plan, pair, slm, llm,
-        suffix=options.suffix(slm_suffix, llm_suffix), tau=options.threshold(tau), threads=threads,
-        compile=compile, dtype=dtype, device=device, kv_memory=kv_memory, profile=profile,
-        engine=engine, trust_remote_code=trust_remote_code,
+        asked, opening, plan,
+        tau=options.threshold(tau), compile=compile, **tuning.settings(),
     ) as one:  # fmt: skip
         sizes = {side.label: loaded.runner.vocab_size for side, loaded in one.stitch.models.items()}
         recording.record(

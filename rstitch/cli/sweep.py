@@ -7,46 +7,23 @@ from typing import Annotated
 import typer
 
 from rstitch.cli import evaluating, options
+from rstitch.cli.groups import grouped
 from rstitch.errors import BadRequest
 
 
+@grouped
 def sweep(
-    task: evaluating.Name,
+    asked: evaluating.Asked,
+    opening: options.Opening,
     values: Annotated[str, typer.Argument(help="The knob: tau=0.001,0.01,0.03,0.1.")],
-    out: evaluating.Out,
     policy: Annotated[
         str, typer.Option(help="The rule, with its other parameters: window,window=8.")
     ] = "entropy",
-    problems: evaluating.Problems = None,
-    samples: evaluating.Samples = 1,
-    repeats: evaluating.Repeats = None,
-    in_flight: evaluating.InFlight = 1,
-    seed: evaluating.Seed = 0,
-    max_tokens: evaluating.MaxTokens = 512,
-    temperature: evaluating.Temperature = None,
-    top_p: evaluating.TopP = None,
-    no_traces: evaluating.NoTraces = False,
-    pair: options.Pair = "builtin",
-    slm: options.Slm = None,
-    llm: options.Llm = None,
-    threads: options.Threads = None,
     compile: options.Compile = False,
-    dtype: options.Dtype = options.DEFAULTS.dtype,
-    device: options.Device = options.DEFAULTS.device,
-    engine: options.Engine = options.DEFAULTS.engine,
-    trust_remote_code: options.TrustRemoteCode = False,
-    as_json: options.Json = False,
 ) -> None:
     """The frontier of a rule between both models alone."""
-    evaluating.carry_out(
-        evaluating.Asked(
-            task, out, problems, samples, repeats, in_flight, seed, max_tokens,
-            options.given(temperature=temperature, top_p=top_p), not no_traces, as_json,
-        ),
-        ["llm", "slm", *settings_of(policy, values)], None, pair, slm, llm, threads=threads,
-        compile=compile, dtype=dtype, device=device, engine=engine,
-        trust_remote_code=trust_remote_code,
-    )  # fmt: skip
+    methods = ["llm", "slm", *settings_of(policy, values)]
+    evaluating.carry_out(asked, opening, methods, None, compile=compile)
 
 
 def settings_of(policy: str, values: str) -> list[str]:

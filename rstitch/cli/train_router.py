@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rstitch.cli import evaluating, options
+from rstitch.cli.groups import grouped
 from rstitch.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
 POLICY = "--policy router --param file="
 
 
+@grouped
 def train_router(
     out: evaluating.Out,
+    opening: options.Opening,
+    tuning: options.Tuning,
     task: Annotated[
         str,
         typer.Option(help="Problems to learn from: train, a path.jsonl, or path.py:Class."),
@@ -44,18 +48,6 @@ def train_router(
     minutes: Annotated[float, typer.Option(help="After which nothing further is begun.")] = 30.0,
     in_flight: Annotated[int, typer.Option(min=1, help="Answers in flight.")] = 64,
     max_tokens: evaluating.MaxTokens = 512,
-    pair: options.Pair = "builtin",
-    slm: options.Slm = None,
-    llm: options.Llm = None,
-    slm_suffix: options.SlmSuffix = None,
-    llm_suffix: options.LlmSuffix = None,
-    threads: options.Threads = None,
-    dtype: options.Dtype = options.DEFAULTS.dtype,
-    device: options.Device = options.DEFAULTS.device,
-    kv_memory: options.KVMemory = options.DEFAULTS.kv_memory,
-    profile: options.Profile = options.DEFAULTS.profile,
-    engine: options.Engine = options.DEFAULTS.engine,
-    trust_remote_code: options.TrustRemoteCode = False,
     as_json: options.Json = False,
 ) -> None:
     """Train the router of R-Stitch+ for a pair; given again, a run goes on where it was."""
@@ -73,11 +65,7 @@ def train_router(
     )  # fmt: skip
     _check(out, tasks)
     with (
-        options.open_pair(
-            pair, slm, llm, suffix=options.suffix(slm_suffix, llm_suffix), threads=threads,
-            dtype=dtype, device=device, kv_memory=kv_memory, profile=profile, engine=engine,
-            trust_remote_code=trust_remote_code, max_rows=in_flight,
-        ) as stitch,
+        opening.open(max_rows=in_flight, **tuning.settings()) as stitch,
         Verifier() as verifier,
         evaluating.progress() as tell,
     ):  # fmt: skip
@@ -87,7 +75,7 @@ def train_router(
         card = train(
             stitch, plan, graded(tasks[0], verifier, plan.train),
             graded(tasks[1], verifier, plan.dev), out, {"models": models_of(stitch.models)},
-            load_profile(profile) if profile else None, tell,
+            load_profile(tuning.profile) if tuning.profile else None, tell,
         )  # fmt: skip
     typer.echo(json.dumps({"router": str(out), **card}) if as_json else "\n".join(lines(card, out)))
 
