@@ -62,9 +62,11 @@ class Stitch:
         """The LLM's."""
         words = {side: model.vocabulary for side, model in models.items()}
         slm, llm = words[min(words)], words[max(words)]
+        self.ends = {Side.SLM: vocabulary.ends(slm, llm), Side.LLM: vocabulary.ends(llm, slm)}
+        """Tokens that end an answer, per side."""
         self.engine = InProcessEngine(
             {side: model.runner for side, model in models.items()},
-            {Side.SLM: vocabulary.ends(slm, llm), Side.LLM: vocabulary.ends(llm, slm)},
+            self.ends,
             config,
             {side: _decoder(models.get(side, models[max(models)]).tokenizer) for side in Side},
             translation=vocabulary.translation(slm, llm),

@@ -22,6 +22,7 @@ from rstitch.cli import (
     profile,
     record,
     report,
+    serve,
     study,
     sweep,
     train_router,
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("generate")(generate.generate)
+app.command("serve")(serve.serve)
 app.command("eval")(eval.evaluate)
 app.command("compare")(compare.compare)
 app.command("sweep")(sweep.sweep)

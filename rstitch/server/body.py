@@ -1,0 +1,79 @@
+"""From the bytes of a body to a request's fields, or to a refusal that names the field."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from rstitch.server.fields import Fields
+from rstitch.server.errors import Problem, bad
+
+F = TypeVar("F", bound=Fields)
+
+SHOWN = 60
+"""Characters of a wrong value that are repeated."""
+
+
+def parse(kind: type[F], body: bytes) -> F:
+    """Raises Problem (400) for what is no JSON, no object, or has a wrong or unknown field."""
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_context=False)
+    raise _refusal(kind, body, details)
+
+
+def _refusal(kind: type[F], body: bytes, details: list[ErrorDetails]) -> Problem:
+    if details[0]["type"] == "json_invalid":
+        return bad(f"the body is no JSON: {details[0]['msg'].partition(': ')[2]}", code="bad_json")
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        return bad("the body is no JSON that can be read", code="bad_json")
+    if not isinstance(content, dict):
+        return bad("the body is no JSON object; send one such as {}", code="bad_json")
+    found = [(_path(content, one["loc"]), one) for one in details]
+    path, worst = max(found, key=lambda item: len(item[0]))
+    name = ".".join(map(str, path))
+    if worst["type"] == "none_required":
+        return bad(_unknown(kind, str(path[-1]), name, len(path) == 1), name, "unknown_field")
+    if worst["type"] == "missing":
+        return bad(f"{name} is missing", name, "missing_field")
+    return bad(f"{name} is {_short(worst['input'])}; {_told(worst)}", name, "bad_value")
+
+
+def _path(content: Any, loc: tuple[int | str, ...]) -> list[int | str]:
+    """The steps of a location that are in the body; names of union members are not."""
+    path: list[int | str] = []
+    for at, step in enumerate(loc):
+        inside = isinstance(content, dict) and step in content
+        within = isinstance(content, list) and isinstance(step, int) and step < len(content)
+        if inside or within:
+            content = content[step]
+            path.append(step)
+        elif isinstance(content, dict) and at == len(loc) - 1:  # a field that is missing
+            path.append(step)
+    return path
+
+
+def _unknown(kind: type[Fields], step: str, name: str, outside: bool) -> str:
+    close = difflib.get_close_matches(step, kind.model_fields, n=1) if outside else []
+    hint = f"; did you mean {close[0]}?" if close else "; docs/serving.md lists the known ones"
+    return f"unknown field {name[:SHOWN]!r}{hint}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=True, default=str)
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
+
+
+def _told(error: ErrorDetails) -> str:
+    message = error["msg"]
+    for start, ours in (("Input should be ", "it must be "), ("Value error, ", "")):
+        if message.startswith(start):
+            return ours + message.removeprefix(start)
+    return message[:1].lower() + message[1:]

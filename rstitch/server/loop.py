@@ -1,0 +1,105 @@
+"""The one reader of the engine's events, and who waits for which.
+
+The engine hands its events over in bursts, and this hands each to the inbox it belongs to before
+anybody who waits gets to run. So whoever waits finds all that a burst brought, and makes one piece
+of it: that is what keeps a token of 70 microseconds from costing a hundred more here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from rstitch.engine.request import Engine, Request, sample_ids
+from rstitch.types import Event, Token
+
+Arrived = list[tuple[int, Event]]
+"""Events with the index of the answer, of those asked for together, that they belong to."""
+
+
+class Gone(Exception):
+    """The client has left; nobody wants the rest."""
+
+
+class Inbox:
+    """Answers that one HTTP request waits for. Closing it cancels those that have no end."""
+
+    def __init__(self, loop: Loop, requests: Sequence[Request]) -> None:
+        self._loop = loop
+        self._arrived: Arrived = []
+        self._news = asyncio.Event()
+        self._left = False
+        self._open: dict[str, int] = {}
+        """Names of the answers that have no end yet."""
+        try:
+            for request in requests:
+                name = loop.engine.submit(request)
+                for sample in sample_ids(name, request.n):
+                    self._open[sample] = len(self._open)
+        except BaseException:
+            self._cancel()
+            raise
+        loop.inboxes.update(dict.fromkeys(self._open, self))
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._open)
+
+    async def burst(self) -> Arrived:
+        """What has arrived since the last time, at least one event; empty when all have ended.
+
+        Raises Gone once `leave` was called.
+        """
+        while not self._arrived:
+            if self._left:
+                raise Gone
+            if not self._open:
+                return []
+            self._news.clear()
+            await self._news.wait()
+        if self._left:
+            raise Gone
+        arrived, self._arrived = self._arrived, []
+        return arrived
+
+    def put(self, event: Event) -> None:
+        index = self._open[event.request]
+        if not isinstance(event, Token):
+            del self._open[event.request]
+            del self._loop.inboxes[event.request]
+        self._arrived.append((index, event))
+        self._news.set()
+
+    def leave(self) -> None:
+        """Nobody reads on: the engine's next step frees what its answers hold."""
+        self._left = True
+        self.close()
+        self._news.set()
+
+    def close(self) -> None:
+        self._cancel()
+        for name in self._open:
+            self._loop.inboxes.pop(name, None)
+        self._open.clear()
+
+    def _cancel(self) -> None:
+        for name in self._open:
+            self._loop.engine.cancel(name)
+
+
+class Loop:
+    """`open` from the event loop's thread; `run` is a task for as long as the server lives."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.inboxes: dict[str, Inbox] = {}
+
+    def open(self, requests: Sequence[Request]) -> Inbox:
+        """Have these written. Raises BadRequest for what can never be."""
+        return Inbox(self, requests)
+
+    async def run(self) -> None:
+        async for event in self.engine.events():
+            inbox = self.inboxes.get(event.request)
+            if inbox is not None:
+                inbox.put(event)
