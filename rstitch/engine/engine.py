@@ -89,6 +89,8 @@ class InProcessEngine:
         self._closed = False
         self._undelivered: deque[Event] = deque()
         self._stepping = threading.Lock()
+        self._count = 0
+        """Steps so far."""
 
     # -- the seam -------------------------------------------------------------------------------
 
@@ -165,6 +167,7 @@ class InProcessEngine:
         return {
             "active": len(self.scheduler.active),
             "queued": len(self.scheduler.queue) + len(self._inbox),
+            "steps": self._count,
             "kv": self.rows.stats(),
             "step_seconds": {s.label: self.scheduler.costs.seconds(s, 1) for s in self.runners},
         }
@@ -203,6 +206,7 @@ class InProcessEngine:
     def _step(self) -> None:
         """A step whose events wait in `_undelivered`, where nobody's end can lose them."""
         with self._stepping:
+            self._count += 1
             self._take_inbox()
             scheduler = self.scheduler
             if scheduler.queue:

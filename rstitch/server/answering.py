@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any
 
 from fastapi import Request
 from starlette.responses import JSONResponse, Response
@@ -80,8 +78,11 @@ async def _chunks(
         async for news in bursts:
             for index in sorted(news):
                 choice = choices[index]
-                chunk = form.chunk(choice, choice.take(), first=index not in begun)
+                part, first = choice.take(), index not in begun
+                if not (first or choice.ended or form.shows(part)):
+                    continue
                 begun.add(index)
+                chunk = form.chunk(choice, part, first)
                 if not own_end and all(one.ended for one in choices) and index == max(news):
                     chunk = form.last(choices, chunk)
                 yield event(chunk)

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from rstitch import __version__
 from rstitch.errors import BadRequest, RStitchError
-from rstitch.server import extra
+from rstitch.server import info
 from rstitch.server.answering import answer
 from rstitch.server.body import parse
 from rstitch.server.chat import Chat
@@ -46,10 +46,7 @@ def create(served: Served) -> FastAPI:
         body = parse(Completion, await request.body())
         return await answer(request, served, served.asking.read(body))
 
-    @app.get("/v1/rstitch/schema")
-    async def schema() -> JSONResponse:
-        return JSONResponse(extra.schema())
-
+    app.include_router(info.router(served))
     return app
 
 

@@ -41,6 +41,10 @@ class Form:
         """Of /v1/completions."""
         return isinstance(self.task.body, Completion)
 
+    def shows(self, part: Part) -> bool:
+        """There is something in it that a client would see."""
+        return bool(part.tokens or (part.text if self.plain else part.content or part.reasoning))
+
     def whole(self, choices: Sequence[Choice]) -> Json:
         written = [self._choice(choice, choice.take(), whole=True) for choice in choices]
         return {

@@ -13,7 +13,9 @@ from rstitch.pairs import bound
 from rstitch.policy import Policy
 from rstitch.server.ask import Asking
 from rstitch.server.config import ServerConfig
+from rstitch.server.drain import Door
 from rstitch.server.errors import Problem, bad
+from rstitch.server.health import Health
 from rstitch.server.loop import Loop
 from rstitch.server.models import Names
 from rstitch.server.words import Words
@@ -29,6 +31,8 @@ class Served:
     loop: Loop = field(init=False)
     asking: Asking = field(init=False)
     words: Words = field(init=False)
+    health: Health = field(init=False)
+    door: Door = field(init=False)
     started: int = field(default_factory=lambda: int(time.time()))
     _prints: dict[str, str] = field(default_factory=dict)
 
@@ -42,6 +46,9 @@ class Served:
         )
         self.loop = Loop(self.stitch.engine)
         self.asking = Asking(self.stitch, self.names, self.config.limits)
+        limits = self.config.limits
+        self.health = Health(self.stitch.engine, limits.health_seconds)
+        self.door = Door(limits.drain_seconds)
         self.words = Words({side: model.tokenizer for side, model in models.items()})
 
     def fingerprint(self, policy: Policy) -> str:
