@@ -32,3 +32,11 @@ class BadTrace(RStitchError):
 
 class BadRun(RStitchError):
     """An evaluation run that cannot be begun, resumed or read: its directory says why."""
+
+
+class OutOfMemory(RStitchError):
+    """A pass needed more memory than there was: its requests ended, the engine goes on."""
+
+
+class SideLost(RStitchError):
+    """A model cannot be run any more; what needs it ends, and is refused from then on."""

@@ -157,6 +157,8 @@ class Usage:
     """From accepted to last token."""
     rewound_tokens: int = 0
     """Tokens of the SLM that were taken back when the LLM read them; no others count them."""
+    degraded: bool = False
+    """The LLM was lost, and the SLM wrote alone from there on."""
 
     @property
     def tokens(self) -> int:

@@ -20,7 +20,7 @@ import torch
 
 from rstitch.config import EngineConfig
 from rstitch.costs import load_profile
-from rstitch.engine import checks, gate, passes
+from rstitch.engine import checks, faults, gate, passes
 from rstitch.engine.group import Group
 from rstitch.engine.marks import Marks
 from rstitch.engine.measure import measure
@@ -91,6 +91,7 @@ class InProcessEngine:
         self._stepping = threading.Lock()
         self._count = 0
         """Steps so far."""
+        self.faults = faults.Faults()
 
     # -- the seam -------------------------------------------------------------------------------
 
@@ -115,7 +116,7 @@ class InProcessEngine:
         """A new answer to a checked request, of which the engine knows nothing yet."""
         policy = request.policy
         tokenizer = self.tokenizers[max(policy.sides())]
-        return Sequence(
+        made = Sequence(
             id=name,
             request=request,
             seed=seed,
@@ -128,6 +129,9 @@ class InProcessEngine:
             span=Span() if "span" in policy.reads and len(policy.sides()) > 1 else None,
             most=min(request.max_tokens, *(self._room(request, side) for side in policy.sides())),
         )
+        if any(side in self.faults.lost for side in policy.sides()):
+            made.degrade()
+        return made
 
     def _room(self, request: Request, side: Side) -> int:
         """Tokens of an answer that the side can hold."""
@@ -168,6 +172,7 @@ class InProcessEngine:
             "active": len(self.scheduler.active),
             "queued": len(self.scheduler.queue) + len(self._inbox),
             "steps": self._count,
+            "lost": {side.label: reason for side, reason in self.faults.lost.items()},
             "kv": self.rows.stats(),
             "step_seconds": {s.label: self.scheduler.costs.seconds(s, 1) for s in self.runners},
         }
@@ -241,8 +246,9 @@ class InProcessEngine:
         try:
             asked, proposals = self.read(side, rows, fed)
         except Exception as error:  # one bad pass must not leave its rows behind
-            self._fail(rows, error)
+            self._fault(side, rows, error)
             return
+        self.faults.none(side)
         now, count = self.clock(), len(rows)
         seconds, sizes = now - started, [len(item.tokens) for item in fed]
         total = sum(sizes)
@@ -312,7 +318,7 @@ class InProcessEngine:
             request, side = row.request, proposal.side
             token: int | None = proposal.token
             if row.translation is not None:
-                token = row.translation.read(max(request.policy.sides()), proposal.token, side)
+                token = row.translation.read(row.reader, proposal.token, side)
             ended = token in request.stop_token_ids
             ended |= proposal.token in self.eos_token_ids[side] and not request.ignore_eos
             if row.text and not ended and token is not None:
@@ -345,6 +351,7 @@ class InProcessEngine:
         """Raise BadRequest for a request that can never be served, with the numbers."""
         if self._closed:
             raise BadRequest("the engine is closed; load the pair again")
+        self.faults.check(request)
         checks.check(request, self.tokenizers, self.rows, self.marks)
 
     def _tell(self, *messages: Sequence | str) -> None:
@@ -377,6 +384,22 @@ class InProcessEngine:
             waiting = row.span.release() if row.span else []
             self._release(row)
             self._undelivered += [*waiting, Failed(row.id, error, tuple(row.forwards))]
+
+    def _fault(self, side: Side, rows: list[Sequence], error: Exception) -> None:
+        """A pass has failed: its rows end, or all that cannot do without its side if it is lost."""
+        lost, told = self.faults.judge(side, len(rows), error)
+        if not lost:
+            self._fail(rows, told)
+            return
+        for row in [*self.scheduler.active.values(), *self.scheduler.queue]:
+            if side not in row.request.policy.sides():
+                continue
+            self.rows.abandon(row, side)
+            if faults.degrades(row.request, side):
+                self._undelivered += row.span.release() if row.span else []
+                row.degrade()
+            else:
+                self._fail([row], told)
 
     def _end(self, row: Sequence, reason: FinishReason) -> Finished:
         self._release(row)

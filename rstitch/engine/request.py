@@ -31,6 +31,8 @@ class Request:
     """Likeliest raw log-probabilities to report per token."""
     n: int = 1
     """Answers to write. They share the prompt's KV; each draws by `types.sample_seed`."""
+    may_degrade: bool = False
+    """Where the LLM is lost the SLM goes on alone, which `Usage.degraded` tells."""
 
 
 def sample_ids(request_id: str, n: int) -> list[str]:
@@ -42,7 +44,8 @@ class Engine(Protocol):
     """HOW answers are written. Commands, server, evaluation and training talk to this alone."""
 
     def submit(self, request: Request) -> str:
-        """Accept a request and return its id. Raises BadRequest when it can never be served.
+        """Accept a request and return its id. Raises BadRequest when it can never be served, and
+        SideLost where it needs a model that cannot be run any more.
 
         With n > 1, events carry the samples' own ids, `sample_ids(id, n)`.
         """
@@ -59,6 +62,9 @@ class Engine(Protocol):
         """
         ...
 
-    def stats(self) -> dict[str, Any]: ...
+    def stats(self) -> dict[str, Any]:
+        """At least: "active" and "queued" requests, "steps" so far, and "lost", which has the label
+        of each side that cannot be run any more, with the reason."""
+        ...
 
     def close(self) -> None: ...

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from collections.abc import Sequence as Many
+from contextlib import suppress
 from typing import Any
 
 from rstitch.config import EngineConfig
@@ -136,6 +137,13 @@ class Rows:
                 side, row = sequence.rows.popitem()
                 self.runners[side].free(row)
         sequence.rows.clear()
+
+    def abandon(self, sequence: Sequence, side: Side) -> None:
+        """The sequence needs its row there no more; a side that is lost may not even free it."""
+        row = sequence.rows.pop(side, None)
+        if row is not None:
+            with suppress(Exception):
+                self.runners[side].free(row)
 
     def stats(self) -> dict[str, Any]:
         return {

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from rstitch.engine.request import Request
@@ -13,6 +14,7 @@ from rstitch.engine.runner import Row
 from rstitch.engine.span import Span
 from rstitch.engine.vocabulary import Translation
 from rstitch.errors import BadPolicy
+from rstitch.policy.alone import SLMAlone
 from rstitch.text import TextStream
 from rstitch.types import FinishReason, Forward, Proposal, Side, Usage
 
@@ -59,11 +61,23 @@ class Sequence:
     """What its policy did wrong in this step: it alone ends, not those it shares the pass with."""
     most: int = 0
     """Tokens at which it ends: those asked for, or fewer where a side can hold no more."""
+    degraded: bool = False
+    """The LLM was lost on the way."""
+    reader: Side = field(init=False)
+    """In whose ids its text and its stop tokens are: the LLM's, or of who writes alone."""
     pinned: bool = field(init=False)
     """Only one side can ever write."""
 
     def __post_init__(self) -> None:
+        self.reader = max(self.request.policy.sides())
         self.pinned = len(self.request.policy.sides()) == 1
+
+    def degrade(self) -> None:
+        """From here on the SLM writes alone."""
+        self.request = replace(self.request, policy=SLMAlone())
+        self.state = torch.empty((1, 0))
+        self.side, self.pinned, self.degraded, self.span = Side.SLM, True, True, None
+        self.discarded.clear()
 
     def length(self, side: Side) -> int:
         """Tokens that the side has to know: its prompt and the answer so far."""
@@ -150,5 +164,6 @@ class Sequence:
             handoffs=self.counts["handoffs"],
             catchup_tokens=self.counts["catchup"],
             rewound_tokens=self.counts["rewound"],
+            degraded=self.degraded,
             seconds=now - self.accepted,
         )

@@ -11,7 +11,6 @@ from starlette.responses import JSONResponse, Response
 
 from rstitch.server.ask import Task
 from rstitch.server.choice import Choice
-from rstitch.server.errors import Problem
 from rstitch.server.loop import Gone, Inbox
 from rstitch.server.reply import Form
 from rstitch.server.served import Served

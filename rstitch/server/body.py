@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from rstitch.server.fields import Fields
 from rstitch.server.errors import Problem, bad
+from rstitch.server.fields import Fields
 
 F = TypeVar("F", bound=Fields)
 

@@ -1,4 +1,4 @@
-"""One answer of a reply while it is written: text told apart, tokens kept for who asked for them."""
+"""One answer of a reply while it is written: text told apart, tokens kept where asked for."""
 
 from __future__ import annotations
 

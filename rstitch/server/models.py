@@ -14,8 +14,8 @@ from rstitch.errors import BadRequest
 from rstitch.policy import Policy, find, make
 from rstitch.policy.registry import is_known, is_needed
 from rstitch.server.config import Bounds
-from rstitch.server.extra import Asked
 from rstitch.server.errors import Problem, bad
+from rstitch.server.extra import Asked
 from rstitch.types import Side
 from rstitch.units import nats
 
