@@ -32,6 +32,7 @@ class EngineConfig:
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of weights, activations and KV."""
     device: str = "cpu"
+    """Where both models are: "cpu" or "cuda"."""
     engine: Literal["auto", "torch", "llamacpp"] = "auto"
     """What runs the models; "auto" takes llama.cpp for GGUF files and torch for all others."""
     threads: int | None = None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 from rstitch.errors import BadRequest
 
 
@@ -27,10 +30,19 @@ def named(name: str, value: str | None) -> None:
 
 
 def policies(names: tuple[str, ...]) -> None:
+    """Refuse one that nobody knows, with the nearest known one."""
     if not names:
         return
     from rstitch.policy.registry import POLICIES  # loads torch
 
-    unknown = [name for name in names if name not in POLICIES.known()]
-    if unknown:
-        raise BadRequest(f"policies has {unknown[0]!r}; known: {', '.join(POLICIES.known())}")
+    known = POLICIES.known()
+    for name in names:
+        if name not in known:
+            raise BadRequest(f"policies has {name!r}; {nearest(name, known)}")
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A hint at the likeliest of the known names, or all of them."""
+    names = list(names)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {close[0]}?" if close else f"known: {', '.join(names)}"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rstitch.errors import BadRequest
+from rstitch.server.checks import nearest
 from rstitch.server.config import TABLES, ServerConfig, known
 from rstitch.server.settings import Setting, written
 
@@ -17,6 +17,10 @@ PREFIX = "RSTITCH_"
 CONFIG, API_KEYS = "RSTITCH_CONFIG", "RSTITCH_API_KEYS"
 """Variables that are no settings: the file's path where --config is not given, and the secrets."""
 DEFAULT = "default"
+LINKED = (
+    "Kubernetes sets that for a service called rstitch; set enableServiceLinks to false in the "
+    "pod, or call the service something else"
+)
 
 Given = dict[str, tuple[Any, str]]
 """From a setting's name to its value and origin."""
@@ -98,16 +102,16 @@ def _entries(path: str, table: str, content: Any) -> Iterator[tuple[str, Any]]:
         where = (
             f"it belongs under [{known()[table].table}]"
             if table in known()
-            else _near(table, known())
+            else nearest(table, known())
         )
         raise BadRequest(f"{path}: {table!r} stands outside of a table; {where}")
     if table not in TABLES:
-        raise BadRequest(f"{path}: unknown table [{table}]; {_near(table, TABLES)}")
+        raise BadRequest(f"{path}: unknown table [{table}]; {nearest(table, TABLES)}")
     own = [name for name, one in known().items() if one.table == table]
     for name, value in content.items():
         if name not in own:
             elsewhere = known().get(name)
-            where = f"it belongs under [{elsewhere.table}]" if elsewhere else _near(name, known())
+            where = f"it belongs under [{elsewhere.table}]" if elsewhere else nearest(name, known())
             raise BadRequest(f"{path}: [{table}] has no setting {name!r}; {where}")
         yield name, value
 
@@ -118,8 +122,10 @@ def _of_environment(environ: Mapping[str, str]) -> Given:
     for variable, text in environ.items():
         if not variable.startswith(PREFIX) or variable in (CONFIG, API_KEYS):
             continue
+        if "_SERVICE_" in variable or text.startswith("tcp://"):
+            raise BadRequest(f"{variable} is {text!r}; {LINKED}")
         if variable not in variables:
-            near = _near(variable, [*variables, CONFIG, API_KEYS])
+            near = nearest(variable, [*variables, CONFIG, API_KEYS])
             raise BadRequest(f"unknown variable {variable}; {near}")
         name = variables[variable]
         setting = known()[name]
@@ -133,7 +139,7 @@ def _of_flags(flags: Mapping[str, Any]) -> Given:
     given: Given = {}
     for name, value in flags.items():
         if name not in known():
-            raise BadRequest(f"unknown option {name!r}; {_near(name, known())}")
+            raise BadRequest(f"unknown option {name!r}; {nearest(name, known())}")
         if value is None:
             continue
         setting = known()[name]
@@ -147,10 +153,3 @@ def _value(read: Callable[[Any], Any], name: str, value: Any, origin: str) -> An
         return read(value)
     except ValueError as error:
         raise BadRequest(f"{origin}: {name} is {value!r}; it must be {error}") from None
-
-
-def _near(name: str, names: Iterable[str]) -> str:
-    """A hint at the likeliest of the known names, or all of them."""
-    names = list(names)
-    close = difflib.get_close_matches(name, names, n=1)
-    return f"did you mean {close[0]}?" if close else f"known: {', '.join(names)}"
