@@ -52,10 +52,19 @@ class Task:
     @property
     def cost(self) -> int:
         """Tokens that it may take, prompts included."""
-        return sum(
-            request.n * request.max_tokens + max(map(len, request.prompts.values()))
-            for request in self.requests
-        )
+        written = sum(request.n * request.max_tokens for request in self.requests)
+        return self.prompt_tokens + written
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Of all prompts; each counts once, however many answers it gets."""
+        return sum(max(map(len, request.prompts.values())) for request in self.requests)
+
+    @property
+    def usage_chunk(self) -> bool:
+        """The stream ends with a chunk of its own for the usage."""
+        options = self.body.stream_options
+        return options is not None and bool(options.include_usage)
 
     @property
     def logprobs(self) -> int | None:
@@ -76,6 +85,7 @@ class Asking:
     stitch: Stitch
     names: Names
     limits: Limits
+    may_degrade: bool = False
 
     def read(self, body: Chat | Completion) -> Task:
         """Raises Problem for what this server does not do, BadRequest for what the pair cannot."""
@@ -136,6 +146,7 @@ class Asking:
             stop=(stop,) if isinstance(stop, str) else tuple(stop),
             top_logprobs=_top(body),
             n=body.n or 1,
+            may_degrade=self.may_degrade,
         )
 
     def _max_tokens(self, body: Chat | Completion, prompts: Mapping[Side, Sequence[int]]) -> int:

@@ -33,6 +33,8 @@ class Choice:
     usage: Usage | None = None
     reason: FinishReason | None = None
     error: Exception | None = None
+    kept: int = 0
+    """Tokens of the answer so far."""
     reasoning_tokens: int = 0
     _part: Part = field(default_factory=Part)
     _thought: bool = False
@@ -66,6 +68,7 @@ class Choice:
             self._part.tokens.append(event)
         if not event.proposal.keep:
             return
+        self.kept += 1
         before = self.phases.phase
         if event.text:
             self._text(event.text)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from rstitch.server.errors import Problem
+from rstitch.server.errors import SHUTTING_DOWN, Problem
 
 
 @dataclass(slots=True)
@@ -27,7 +27,7 @@ class Door:
     def closed(self) -> str:
         """Why it is closed; empty while it is open. Warming up is no reason to refuse."""
         if self.draining:
-            return "the server is shutting down; ask another one, or later"
+            return SHUTTING_DOWN
         return self.lost
 
     @property

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from rstitch.errors import BadPair, BadPolicy, BadRequest, OutOfMemory, SideLost
+from rstitch.server.refusal import Reason, Refused
+
 TYPES = {
     401: "authentication_error",
     403: "permission_error",
@@ -14,6 +17,16 @@ TYPES = {
     503: "server_error",
 }
 """OpenAI's word for a status; "invalid_request_error" for all others."""
+REFUSED: dict[Reason, int] = {
+    "key": 401,
+    "concurrency": 429,
+    "quota": 429,
+    "too_large": 400,
+    "queue_full": 429,
+    "draining": 503,
+    "invalid": 400,
+}
+SHUTTING_DOWN = "the server is shutting down; ask another one, or later"
 RETRYABLE = (408, 429, 503)
 """The same request may be answered later: clients that retry by themselves do."""
 
@@ -54,3 +67,20 @@ class Problem(Exception):
 def bad(message: str, param: str | None = None, code: str | None = None) -> Problem:
     """A request that can never be honoured."""
     return Problem(400, message, param, code)
+
+
+def problem_of(error: Exception) -> Problem:
+    """What a client is told of it. What nobody foresaw is told by its type alone."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, Refused):
+        headers = {"www-authenticate": "Bearer"} if error.reason == "key" else {}
+        return Problem(
+            REFUSED[error.reason], str(error), None, error.reason, error.retry_after, headers
+        )
+    if isinstance(error, BadRequest | BadPair | BadPolicy):
+        return bad(str(error))
+    if isinstance(error, OutOfMemory | SideLost):
+        word = "out_of_memory" if isinstance(error, OutOfMemory) else "side_lost"
+        return Problem(503, str(error), None, word, retry_after=1)
+    return Problem(500, f"the answer failed: {type(error).__name__}")

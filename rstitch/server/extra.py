@@ -99,7 +99,7 @@ def told(events: Sequence[Token]) -> list[dict[str, Any]]:
 
 
 def summary(
-    usages: Sequence[Usage], policy: str, tau: float | None, queued: float, degraded: bool
+    usages: Sequence[Usage], policy: str, tau: float | None, queued: float
 ) -> dict[str, Any]:
     """Of all answers to a request together."""
     slm, llm = (sum(getattr(u, f"{side}_tokens") for u in usages) for side in ("slm", "llm"))
@@ -115,7 +115,7 @@ def summary(
         "catchup_tokens": sum(u.catchup_tokens for u in usages),
         "seconds": max((u.seconds for u in usages), default=0.0),
         "queue_seconds": queued,
-        "degraded": degraded,
+        "degraded": any(u.degraded for u in usages),
     }
 
 

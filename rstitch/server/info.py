@@ -39,8 +39,8 @@ def router(served: Served) -> APIRouter:
 
     @routes.get("/ready", summary="Whether requests are let in")
     async def ready() -> Response:
-        if served.door.not_ready:
-            raise Problem(503, served.door.not_ready, code="not_ready")
+        if served.not_ready:
+            raise Problem(503, served.not_ready, code="not_ready")
         return JSONResponse({"status": "ready"})
 
     @routes.get("/version", summary="Versions, and the configuration's digest")

@@ -28,7 +28,6 @@ class Form:
     id: str = field(init=False)
     created: int = field(default_factory=lambda: int(time.time()))
     queued: float = 0.0
-    degraded: bool = False
     _offsets: dict[int, int] = field(default_factory=dict)
     """Characters of each answer that were told, for completions' text_offset."""
 
@@ -106,7 +105,7 @@ class Form:
 
     def usage(self, choices: Sequence[Choice]) -> Json:
         usages = [choice.usage for choice in choices if choice.usage is not None]
-        prompt = sum(max(map(len, one.prompts.values())) for one in self.task.requests)
+        prompt = self.task.prompt_tokens
         completion = sum(usage.tokens for usage in usages)
         return {
             "prompt_tokens": prompt,
@@ -118,11 +117,14 @@ class Form:
             },
         }
 
+    def is_degraded(self, choices: Iterable[Choice]) -> bool:
+        return any(one.usage is not None and one.usage.degraded for one in choices)
+
     def summary(self, choices: Iterable[Choice]) -> Json:
         usages = [choice.usage for choice in choices if choice.usage is not None]
         policy = self.task.policy
         tau = getattr(policy, "tau", None)
-        return extra.summary(usages, policy.name, tau, self.queued, self.degraded)
+        return extra.summary(usages, policy.name, tau, self.queued)
 
 
 def _message(part: Part, whole: bool, first: bool) -> Json:

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 from dataclasses import dataclass, field
 
 from rstitch.api import Stitch
-from rstitch.errors import BadRequest
 from rstitch.pairs import bound
 from rstitch.policy import Policy
 from rstitch.server.ask import Asking
 from rstitch.server.config import ServerConfig
 from rstitch.server.drain import Door
-from rstitch.server.errors import Problem, bad
+from rstitch.server.entry import Entry
+from rstitch.server.errors import Problem, problem_of
+from rstitch.server.fair import FairQueue
 from rstitch.server.health import Health
+from rstitch.server.keys import Keys
 from rstitch.server.loop import Loop
 from rstitch.server.models import Names
+from rstitch.server.quota import Quotas
 from rstitch.server.words import Words
+
+LOG = logging.getLogger("rstitch.server")
 
 
 @dataclass(slots=True)
@@ -27,12 +33,14 @@ class Served:
 
     stitch: Stitch
     config: ServerConfig
+    keys: Keys = field(default_factory=Keys)
     names: Names = field(init=False)
     loop: Loop = field(init=False)
     asking: Asking = field(init=False)
     words: Words = field(init=False)
     health: Health = field(init=False)
     door: Door = field(init=False)
+    entry: Entry = field(init=False)
     started: int = field(default_factory=lambda: int(time.time()))
     _prints: dict[str, str] = field(default_factory=dict)
 
@@ -45,10 +53,12 @@ class Served:
             bounds=self.config.bounds,
         )
         self.loop = Loop(self.stitch.engine)
-        self.asking = Asking(self.stitch, self.names, self.config.limits)
-        limits = self.config.limits
+        limits, finish = self.config.limits, self.config.failures.on_side_failure == "finish"
+        self.asking = Asking(self.stitch, self.names, limits, may_degrade=finish)
         self.health = Health(self.stitch.engine, limits.health_seconds)
         self.door = Door(limits.drain_seconds)
+        queue = FairQueue(self.config.engine.max_rows, limits.queue_length)
+        self.entry = Entry(self.door, self.keys, Quotas(), queue)
         self.words = Words({side: model.tokenizer for side, model in models.items()})
 
     def fingerprint(self, policy: Policy) -> str:
@@ -61,6 +71,18 @@ class Served:
 
     def problem(self, error: Exception) -> Problem:
         """What a client is told of an answer that failed."""
-        if isinstance(error, BadRequest):
-            return bad(str(error))
-        return Problem(500, f"the answer failed: {type(error).__name__}")
+        found = problem_of(error)
+        if found.status == 500:
+            LOG.error("an answer failed", exc_info=error)
+        return found
+
+    @property
+    def lost(self) -> dict[str, str]:
+        """Labels of the sides that cannot be run any more, and why."""
+        found: dict[str, str] = self.loop.engine.stats()["lost"]
+        return found
+
+    @property
+    def not_ready(self) -> str:
+        """Why it should get no requests; empty where it should."""
+        return self.door.not_ready or next(iter(self.lost.values()), "")

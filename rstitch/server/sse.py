@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from rstitch.server.errors import Problem
+from rstitch.errors import RStitchError
+from rstitch.server.errors import Problem, problem_of
+from rstitch.server.limits import before
 from rstitch.server.loop import Gone
 
 HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+DONE = b"data: [DONE]\n\n"
 
 
 def event(content: Any) -> bytes:
-    return (
-        b"data: "
-        + json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
-        + b"\n\n"
-    )
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    return f"data: {text}\n\n".encode()
 
 
 class EventStream(Response):
@@ -29,27 +29,31 @@ class EventStream(Response):
     media_type = "text/event-stream"
 
     def __init__(
-        self, first: bytes, rest: AsyncIterator[bytes], headers: Mapping[str, str]
+        self,
+        first: bytes,
+        rest: AsyncGenerator[bytes],
+        headers: Mapping[str, str],
+        deadline: float,
     ) -> None:
+        """deadline: second of the event loop's clock at which a reader has been too slow."""
         super().__init__(headers={**HEADERS, **headers})
         del self.headers["content-length"]
-        self._first, self._rest = first, rest
+        self._first, self._rest, self._deadline = first, rest, deadline
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-        await send(start)
         try:
-            await _piece(send, self._first)
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            await self._send(send, self._first)
             async for piece in self._rest:
-                await _piece(send, piece)
-        except Problem as problem:  # too late for a status
-            await _piece(send, event(problem.body()))
+                await self._send(send, piece)
         except Gone:
             return
+        except (Problem, RStitchError) as error:  # too late for a status
+            await self._send(send, event(problem_of(error).body()))
         finally:
-            await self._rest.aclose()  # type: ignore[attr-defined]  # a generator
+            await self._rest.aclose()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-
-async def _piece(send: Send, piece: bytes) -> None:
-    await send({"type": "http.response.body", "body": piece, "more_body": True})
+    async def _send(self, send: Send, piece: bytes) -> None:
+        message = {"type": "http.response.body", "body": piece, "more_body": True}
+        await before(self._deadline, send(message))

@@ -1,0 +1,41 @@
+"""A body is read as far as it is allowed to be long, and no request takes longer than it may."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from fastapi import Request
+
+from rstitch.server.errors import Problem
+
+T = TypeVar("T")
+
+
+async def read(http: Request, most: int) -> bytes:
+    """The body. Raises Problem (413) as soon as it is known to be longer than `most` bytes."""
+    told = http.headers.get("content-length", "")
+    if told.isascii() and told.isdigit() and int(told[:20]) > most:
+        raise _too_long(most)
+    found = bytearray()
+    async for piece in http.stream():
+        found += piece
+        if len(found) > most:
+            raise _too_long(most)
+    return bytes(found)
+
+
+def _too_long(most: int) -> Problem:
+    told = f"the body is longer than {most} bytes; send a shorter one"
+    return Problem(413, told, code="too_large", headers={"connection": "close"})
+
+
+async def before(deadline: float, work: Awaitable[T]) -> T:
+    """Wait for it, until that second of the event loop's clock. Raises Problem (408)."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await work
+    except TimeoutError:
+        told = "the request took longer than this server allows; ask for fewer tokens"
+        raise Problem(408, told, code="timeout") from None
