@@ -15,7 +15,7 @@ from rstitch.policy import Policy, find, make
 from rstitch.policy.registry import is_known, is_needed
 from rstitch.server.config import Bounds
 from rstitch.server.errors import Problem, bad
-from rstitch.server.extra import Asked
+from rstitch.server.extra import Asked, Rule
 from rstitch.types import Side
 from rstitch.units import nats
 
@@ -81,19 +81,21 @@ class Names:
                 f"tau is {tau}; this server takes {_told(low)} to {_told(high)}", "rstitch.tau"
             )
 
-    def _named(self, name: str, tau: float | None) -> Policy:
+    def _named(self, rule: str | Rule, tau: float | None) -> Policy:
         """A rule that is known, none that would read or run a file."""
+        name = rule if isinstance(rule, str) else rule.name
+        params: dict[str, Any] = {} if isinstance(rule, str) else rule.params
         allowed = self.bounds.policies
         if not is_known(name) or (allowed and name not in allowed):
             known = ", ".join(allowed or self.policies())
             raise bad(f"rstitch.policy is {name!r}; known here: {known}", "rstitch.policy")
         kind = find(name)
-        params: dict[str, Any] = {}
         taus = [f for f in fields(kind) if f.name == "tau"]  # type: ignore[arg-type]  # a dataclass
         if tau is not None and not taus:
             raise bad(f"policy {name!r} has no tau; leave rstitch.tau out", "rstitch.tau")
-        if taus and (tau is not None or is_needed(taus[0])):
+        if taus and "tau" not in params and (tau is not None or is_needed(taus[0])):
             params["tau"] = getattr(self.default, "tau", None) if tau is None else tau
+        self._within(params.get("tau"))
         try:
             return make(name, **params)
         except BadRequest as error:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rstitch.api import Stitch
@@ -42,6 +43,8 @@ class Served:
     door: Door = field(init=False)
     entry: Entry = field(init=False)
     started: int = field(default_factory=lambda: int(time.time()))
+    on_lost: Callable[[str], None] = lambda reason: None
+    """Called with the reason when the server cannot go on."""
     _prints: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -52,7 +55,7 @@ class Served:
             vocab_size=models[max(models)].runner.vocab_size,
             bounds=self.config.bounds,
         )
-        self.loop = Loop(self.stitch.engine)
+        self.loop = Loop(self.stitch.engine, self._side_lost)
         limits, finish = self.config.limits, self.config.failures.on_side_failure == "finish"
         self.asking = Asking(self.stitch, self.names, limits, may_degrade=finish)
         self.health = Health(self.stitch.engine, limits.health_seconds)
@@ -75,6 +78,13 @@ class Served:
         if found.status == 500:
             LOG.error("an answer failed", exc_info=error)
         return found
+
+    def _side_lost(self) -> None:
+        """Without the LLM it may go on, if it was told to; without the SLM it cannot."""
+        goes_on = self.config.failures.on_side_failure == "finish" and "slm" not in self.lost
+        if not goes_on and not self.door.lost:
+            self.door.lost = next(iter(self.lost.values()), "a side is lost")
+            self.on_lost(self.door.lost)
 
     @property
     def lost(self) -> dict[str, str]:
