@@ -22,7 +22,7 @@ from rstitch.config import EngineConfig
 from rstitch.costs import LinearCosts, ObservedCosts
 from rstitch.defaults import Defaults, from_generation
 from rstitch.engine import vocabulary
-from rstitch.engine.engine import InProcessEngine
+from rstitch.engine.engine import BURST, InProcessEngine
 from rstitch.engine.loader import LoadedModel
 from rstitch.engine.marks import Marks
 from rstitch.engine.measure import ROWS, measure
@@ -40,9 +40,6 @@ from rstitch.trace import Trace
 from rstitch.types import Event, Sampling, Side, Token, sample_seed
 
 __all__ = ["Answer", "Piece", "Stitch", "Stream", "choose", "load"]
-
-BURST = 0.002
-"""Seconds of steps that are taken at once: nobody sees a piece come that much later."""
 
 
 class Stitch:
@@ -171,7 +168,7 @@ class Stitch:
         after the prompt and are not part of what is written. meta goes into the trace. Raises
         BadRequest for what can never be served.
         """
-        rule = self._policy(tau, policy)
+        rule = self.policy(tau, policy)
         bound.check(rule, self.models)
         if not isinstance(sampling, Sampling | None):
             raise BadRequest(
@@ -179,7 +176,7 @@ class Stitch:
             )
         sampling = (sampling or self.defaults.sampling).seeded()
         assert sampling.seed is not None
-        ids = self._begun(self.prompts(prompt, policy=rule, raw=raw), begun)
+        ids = self.begun(self.prompts(prompt, policy=rule, raw=raw), begun)
         request = Request(
             prompts=ids,
             policy=rule,
@@ -220,7 +217,7 @@ class Stitch:
             ids = prompts.render(prompt, one, self.suffixes)
         return ids if len(ids) == len(sides) else dict.fromkeys(sides, *ids.values())
 
-    def _begun(
+    def begun(
         self, prompts: dict[Side, tuple[int, ...]], begun: Sequence[int]
     ) -> dict[Side, tuple[int, ...]]:
         """The prompts, each with the beginning of the answer in that side's own ids."""
@@ -251,9 +248,8 @@ class Stitch:
         measure(self.engine.runners, nobody, costs, rows, self.engine.clock)
         return costs.line(min(rows, ROWS))
 
-    # -- for Stream -----------------------------------------------------------------------------
-
-    def _policy(self, tau: float | str | None, policy: Policy | str | None) -> Policy:
+    def policy(self, tau: float | str | None, policy: Policy | str | None) -> Policy:
+        """What `streams` makes of tau and policy."""
         if not isinstance(policy, Policy | str | None):
             raise BadRequest(f"policy is {policy!r}; give a policy or the name of one, such as slm")
         if tau is not None and policy is not None:
@@ -262,6 +258,8 @@ class Stitch:
         if policy is None:
             return make("entropy", tau=self.tau if tau is None else self.normalised(tau))
         return load_policy(policy) if isinstance(policy, str) else policy
+
+    # -- for Stream -----------------------------------------------------------------------------
 
     def _open(self, request: Request) -> list[str]:
         with held_interrupt(), self._turn():

@@ -221,6 +221,53 @@ def split_reasoning(
     return Reasoned("".join(reasoning) if reasoning else None, "".join(answer))
 
 
+@dataclass(slots=True)
+class ReasoningStream:
+    """`split_reasoning` for text that comes in pieces: joined, the parts of a phase are the same.
+
+    Holds back what may be the beginning of a mark.
+    """
+
+    phase: Phase = Phase.ANSWER
+    """REASONING at first where the prompt has opened the block."""
+    include_marks: bool = False
+    """Pass the marks on too, as reasoning."""
+    open: str = "<think>"
+    close: str = "</think>"
+    _held: str = field(default="", init=False)
+    _begins: bool = field(default=True, init=False)
+    """No text is decided yet."""
+
+    def push(self, text: str) -> list[tuple[Phase, str]]:
+        text = self._held + text
+        if self._begins and self.phase is Phase.REASONING and not self.include_marks:
+            if self.open.startswith(text) and text != self.open:
+                self._held = text
+                return []
+            text = text.removeprefix(self.open)
+        self._begins = False
+        parts: list[tuple[Phase, str]] = []
+        while self._mark in text:
+            head, mark, text = text.partition(self._mark)
+            parts += [(self.phase, head), (Phase.REASONING, mark * self.include_marks)]
+            inside = self.phase is Phase.REASONING
+            self.phase = Phase.ANSWER if inside else Phase.REASONING
+        size = max(n for n in range(len(self._mark)) if text.endswith(self._mark[:n]))
+        self._held = text[len(text) - size :]
+        parts.append((self.phase, text[: len(text) - size]))
+        return [(phase, part) for phase, part in parts if part]
+
+    def finish(self) -> list[tuple[Phase, str]]:
+        """What was held back. The text ends here."""
+        rest, self._held = self._held, ""
+        return [(self.phase, rest)] if rest else []
+
+    @property
+    def _mark(self) -> str:
+        """What ends the phase."""
+        return self.close if self.phase is Phase.REASONING else self.open
+
+
 def boxed(text: str) -> str | None:
     r"""Content of the last `\boxed{...}`; None where there is none or it is left unclosed."""
     start = max((box.end() for box in _BOX.finditer(text)), default=None)

@@ -199,6 +199,8 @@ class Token:
     proposal: Proposal
     text: str
     """Text that this token completed; empty while a character or stop string is undecided."""
+    seconds: float = 0.0
+    """From accepted to read."""
 
 
 @dataclass(frozen=True, slots=True)

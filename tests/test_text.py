@@ -15,6 +15,7 @@ from rstitch.text import (
     Phase,
     PhaseTracker,
     Reasoned,
+    ReasoningStream,
     StopScanner,
     TextStream,
     Tokenizer,
@@ -359,6 +360,30 @@ def test_tracker_and_split_agree(tokens: list[str], inside: bool) -> None:
     split = split_reasoning("".join(tokens), started_inside=inside)
     assert split.answer.replace("</think>", "") == by_phase[Phase.ANSWER]
     assert (split.reasoning or "").replace("<think>", "") == by_phase[Phase.REASONING]
+
+
+@given(
+    st.lists(st.sampled_from(["a", "b ", "<think>", "</think>", "<", "think>", "</th", "ink>"])),
+    st.booleans(),
+    st.lists(st.integers(1, 9)),
+)
+def test_reasoning_stream_is_split_reasoning(
+    words: list[str], inside: bool, cuts: list[int]
+) -> None:
+    text, stream = "".join(words), ReasoningStream(Phase.REASONING if inside else Phase.ANSWER)
+    ends = [sum(cuts[: i + 1]) for i in range(len(cuts))]
+    pieces = [text[a:b] for a, b in zip([0, *ends], [*ends, len(text)], strict=True)]
+    parts = [part for piece in pieces for part in stream.push(piece)] + stream.finish()
+    joined = {p: "".join(text for phase, text in parts if phase is p) for p in Phase}
+    split = split_reasoning(text, started_inside=inside)
+    assert joined == {Phase.REASONING: split.reasoning or "", Phase.ANSWER: split.answer}
+
+
+def test_reasoning_stream_with_marks_passes_everything_on() -> None:
+    stream = ReasoningStream(Phase.REASONING, include_marks=True)
+    parts = [part for piece in ("so</th", "ink>4", "<t") for part in stream.push(piece)]
+    R, A = Phase.REASONING, Phase.ANSWER
+    assert parts + stream.finish() == [(R, "so"), (R, "</think>"), (A, "4"), (A, "<t")]
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rstitch.text import Phase
+from rstitch.text import Phase, ReasoningStream
 from rstitch.types import Forward, Proposal, Usage, llm_alone_seconds
 
 if TYPE_CHECKING:
@@ -15,24 +14,22 @@ if TYPE_CHECKING:
 
     from rstitch.stream import Stream
 
-MARKS = {Phase.REASONING: "</think>", Phase.ANSWER: "<think>"}
-"""What ends each phase."""
-
-
 def show(stream: Stream, quiet: bool = False) -> None:
     """Print pieces as they come: reasoning to stderr, answer to stdout.
 
     Coloured on a terminal; elsewhere the text and nothing but the text, without the blank lines
     that lead to the answer. Both end their line.
     """
-    phases = _Phases(Phase.REASONING if stream.starts_thinking else Phase.ANSWER)
+    first = Phase.REASONING if stream.starts_thinking else Phase.ANSWER
+    phases = ReasoningStream(first, include_marks=True)
     outputs = _Outputs()
     for piece in stream:
         if piece.text and not quiet:
             for phase, text in phases.push(piece.text):
                 outputs.put(phase, text, piece.proposal)
     if not quiet:
-        outputs.put(phases.phase, phases.held, None)
+        for phase, text in phases.finish():
+            outputs.put(phase, text, None)
         outputs.end()
 
 
@@ -72,31 +69,6 @@ class _Outputs:
         if reasoning and not reasoning.endswith("\n") and not together:
             print(file=sys.stderr, flush=True)
         print(flush=True)
-
-
-@dataclass(slots=True)
-class _Phases:
-    """Tells reasoning from answer in text that comes in pieces; the marks belong to the reasoning.
-
-    Holds back what may be the beginning of a mark.
-    """
-
-    phase: Phase
-    held: str = ""
-
-    def push(self, text: str) -> list[tuple[Phase, str]]:
-        parts, text = [], self.held + text
-        mark = MARKS[self.phase]
-        while mark in text:
-            head, _, text = text.partition(mark)
-            inside = self.phase is Phase.REASONING
-            parts += [(self.phase, head), (Phase.REASONING, mark)]
-            self.phase = Phase.ANSWER if inside else Phase.REASONING
-            mark = MARKS[self.phase]
-        size = max(n for n in range(len(mark)) if text.endswith(mark[:n]))
-        self.held = text[len(text) - size :]
-        parts.append((self.phase, text[: len(text) - size]))
-        return [(phase, part) for phase, part in parts if part]
 
 
 def summary(usage: Usage, forwards: Sequence[Forward] = ()) -> str:

@@ -48,6 +48,8 @@ from rstitch.types import (
 
 T = TypeVar("T")
 
+BURST = 0.002
+"""Seconds of steps that are taken at once: nobody sees a token come that much later."""
 PREFILL = 16
 """Steps that feed more tokens per row than this say nothing about the cost of decoding."""
 
@@ -73,6 +75,8 @@ class InProcessEngine:
         self.translation = translation
         self.clock = clock
         self.marks = marks
+        self.burst = BURST
+        """Seconds of steps between two looks of `events` at what they brought; 0 is one step."""
         self.scheduler = Scheduler(self.config, clock)
         self.rows = Rows(runners, self.config)
         self._gate_threads = threads_for(self.config)
@@ -131,7 +135,11 @@ class InProcessEngine:
         self._tell(request_id)
 
     async def events(self) -> AsyncIterator[Event]:
-        """Run steps in a worker thread and yield what happens, until `close`."""
+        """Run steps in a worker thread and yield what happens, until `close`.
+
+        Steps are taken in bursts: to change threads costs as much as a step of a small model. What
+        one burst brought comes without a wait in between.
+        """
         loop, ready = asyncio.get_running_loop(), asyncio.Event()
 
         def wake() -> None:
@@ -148,7 +156,7 @@ class InProcessEngine:
                 if self.idle:
                     await ready.wait()
                 else:  # in its thread it is not cut short where the reader is cancelled
-                    await asyncio.to_thread(self._step)
+                    await asyncio.to_thread(self._steps)
         finally:
             if self._wake is wake:
                 self._wake = None
@@ -185,6 +193,12 @@ class InProcessEngine:
         while self._undelivered:
             events.append(self._undelivered.popleft())
         return events
+
+    def _steps(self) -> None:
+        until = time.perf_counter() + self.burst
+        self._step()
+        while time.perf_counter() < until and not self.idle:
+            self._step()
 
     def _step(self) -> None:
         """A step whose events wait in `_undelivered`, where nobody's end can lose them."""
@@ -238,7 +252,7 @@ class InProcessEngine:
             try:
                 if row.broken:
                     raise row.broken
-                self._undelivered += self._commit(row, proposal)
+                self._undelivered += self._commit(row, proposal, now)
             except Exception as error:  # a text that cannot be decoded is this row's own affair
                 self._fail([row], error)
 
@@ -285,7 +299,7 @@ class InProcessEngine:
         taken.sort(key=lambda item: item[1].row)  # in the order in which they lie in memory
         return [s for s, _, _ in taken], [fed for _, fed, _ in taken], [have for *_, have in taken]
 
-    def _commit(self, row: Sequence, proposal: Proposal) -> list[Event]:
+    def _commit(self, row: Sequence, proposal: Proposal, now: float) -> list[Event]:
         waits = row.span is not None and proposal.side is Side.SLM
         before = row.text.copy() if waits and row.text else None
         row.record(proposal)
@@ -306,7 +320,8 @@ class InProcessEngine:
                 row.finish = "length"
             elif row.translation is not None and not row.pinned:
                 row.translation.check(side, proposal.token)
-        events = self._tell_token(row, Token(row.id, proposal, text), before)
+        token_event = Token(row.id, proposal, text, now - row.accepted)
+        events = self._tell_token(row, token_event, before)
         if row.finish:
             events += self._ended(row, row.finish)
         return events

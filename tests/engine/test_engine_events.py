@@ -137,6 +137,7 @@ def test_requests_may_be_submitted_and_cancelled_while_events_run() -> None:
     """r1 is submitted at the first token of r0, and r0 cancelled at the third of r1; when both are
     over and the engine idles, another task submits r2, and closes the engine at its end."""
     two = scripted(says(), says())
+    two.burst = 0.0
 
     async def late() -> None:
         while not (two.idle and "r1" in ended):
@@ -266,6 +267,7 @@ def test_a_reader_cancelled_while_it_waits_loses_nothing() -> None:
 
 def test_the_last_reader_hears_of_what_closing_ended() -> None:
     two = scripted(says(*[sure(9)] * 50), says())
+    two.burst = 0.0
     seen: list[Any] = []
 
     async def main() -> None:
