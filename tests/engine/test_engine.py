@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -235,6 +236,20 @@ def test_pages_of_slabs_are_what_rows_hold_and_what_the_slabs_take() -> None:
         assert sum(pages.values()) == 8 * 256
     drain(two)
     assert all(one["pages"]["used"] == 0 for one in two.stats()["kv"].values())
+
+
+def test_stats_can_be_asked_in_the_middle_of_a_step() -> None:
+    two, seen = scripted(says(), says()), list[dict[str, Any]]()
+
+    def look(_: Any) -> bool:
+        with ThreadPoolExecutor(1) as pool:
+            seen.append(pool.submit(two.stats).result(timeout=60))
+        return False
+
+    two.runners[SLM].fail_on = look
+    two.submit(ask(max_tokens=2))
+    drain(two)
+    assert [one["waiting"]["slm"] for one in seen] == [1, 1]
 
 
 # -- chunks and queues ----------------------------------------------------------------------------

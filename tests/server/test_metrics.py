@@ -246,6 +246,7 @@ def test_counters_add_up_with_the_usage_of_all_answers(policy: str) -> None:
         metrics.event(event)
         if isinstance(event, Finished):
             usages.append(event.usage)
+    assert bool(sum(one.rewound_tokens for one in usages)) is (policy == "rewind")
     got = values(metrics)
     assert len(usages) == 4 == sum(got[f"rstitch_answers_total{{reason={r}}}"] for r in
                                    ("stop", "length", "cancelled"))  # fmt: skip
