@@ -168,8 +168,15 @@ class InProcessEngine:
                 self._wake = None
 
     def stats(self) -> dict[str, Any]:
+        """How things are, from any thread: a step may be under way.
+
+        active, queued: answers. waiting: rows in flight by the side that writes next, without those
+        that wait for memory. kv: per side, `Rows.stats`. step_seconds: of a pass over one row.
+        """
+        rows = [one for one in list(self.scheduler.active.values()) if not one.stalled]
         return {
             "active": len(self.scheduler.active),
+            "waiting": {side.label: sum(one.side is side for one in rows) for side in Side},
             "queued": len(self.scheduler.queue) + len(self._inbox),
             "steps": self._count,
             "lost": {side.label: reason for side, reason in self.faults.lost.items()},

@@ -37,6 +37,7 @@ class Rows:
             for side, runner in runners.items()
         }
         """All rows fit however long they get, so nobody has to ask in every step."""
+        self._max_rows = config.max_rows
         self.drops: Counter[Side] = Counter()
         self._groups: list[Group] = []
 
@@ -152,6 +153,14 @@ class Rows:
                 "bound": self.bytes[side],
                 "row_tokens": self.limits[side],
                 "dropped": self.drops[side],
+                "pages": self._pages(side, runner),
             }
             for side, runner in self.runners.items()
         }
+
+    def _pages(self, side: Side, runner: Runner) -> dict[str, int]:
+        """What holds KV, is taken and holds none, and could be taken. A page is the KV of one
+        token: rows lie in slabs or in cells, which have no larger unit."""
+        used, taken = runner.held, runner.nbytes // runner.token_bytes
+        most = min(self.bytes[side] // runner.token_bytes, self._max_rows * self.limits[side])
+        return {"used": used, "reserved": max(0, taken - used), "free": max(0, most - taken)}
