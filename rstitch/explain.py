@@ -25,8 +25,8 @@ def check(trace: Trace, policy: type[Policy] | None = None) -> Difference | None
     comes from the side that was asked, positions advance by exactly the kept tokens, and what was
     taken back is what the policy takes back; coins are those of the seed, seconds only pass,
     numbers lie in their ranges, the end record counts the proposals, and each of them has its pass.
-    `policy` is used where the trace names one that is neither built in nor installed. Raises BadTrace where there is
-    nothing to re-run: an unknown policy, a signal that was not recorded.
+    `policy` is used where the trace names one that is neither built in nor installed. Raises
+    BadTrace where there is nothing to re-run: an unknown policy, a signal that was not recorded.
     """
     again = _Again(_policy(trace, policy))
     for index, proposal in enumerate(trace.proposals):

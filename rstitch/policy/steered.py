@@ -50,6 +50,7 @@ class Row(NamedTuple):
     deadline: Number
     gain: Number
     shortest: Number
+    after: Number
     longest: Number
     slm_step: Number
     llm_step: Number
@@ -75,7 +76,8 @@ class Steered(Policy):
     counting: ClassVar[bool] = True
 
     tau: float
-    """Normalised entropy; tau never goes below it. At 1 and above the SLM writes alone."""
+    """Normalised entropy at which tau starts, and below which it never goes. At 1 and above the SLM
+    writes alone; at 0 and below tau does not move, and the guard is all there is."""
     max_llm_share: float | None = None
     """LLM tokens over all kept tokens at the end, to the nearest whole token."""
     max_llm_tokens: int | None = None
@@ -83,14 +85,16 @@ class Steered(Policy):
     deadline: float | None = None
     """Seconds since the request was accepted. Where the SLM alone cannot meet it, the answer goes
     on without the LLM."""
-    tau_start: float | None = None
-    """tau at the first token, at least `tau`; None: `tau` itself."""
     gain: float = 0.3
     """How fast tau moves, 0 (not at all) to 1."""
     shortest: int = 0
     """Tokens that nearly every answer has: what the share allows of these may be spent at once."""
+    after: int = 0
+    """Tokens that nearly every answer still has after the last for which the LLM is wanted; what
+    the share allows of these may be spent ahead."""
     longest: int = 512
-    """Tokens that hardly an answer exceeds: time is kept for the SLM to write so many."""
+    """Tokens that hardly an answer exceeds: the limits have to last, and time is kept for the SLM,
+    for so many."""
     slm_step: float = 0.0
     """Seconds of a decode step; asked for where there is a deadline. What this answer's own steps
     take counts more and more."""
@@ -102,10 +106,9 @@ class Steered(Policy):
         if self.max_llm_tokens is not None:
             need_whole("max_llm_tokens", self.max_llm_tokens, 0)
         _need_range("deadline", self.deadline, math.inf)
-        if self.tau_start is not None:
-            need_number("tau_start", self.tau_start)
         _need_range("gain", self.gain, 1.0)
         need_whole("shortest", self.shortest, 0)
+        need_whole("after", self.after, 0)
         need_whole("longest", self.longest, 1)
         for name in ("slm_step", "llm_step"):
             _need_range(name, getattr(self, name), math.inf)
@@ -127,13 +130,14 @@ class Steered(Policy):
         return (Side.LLM,) if self.tau < 0 and not self.limited else (Side.SLM, Side.LLM)
 
     def initial_state(self) -> tuple[float, ...]:
-        first = self.tau if self.tau_start is None else max(self.tau, self.tau_start)
+        tau = min(threshold(self.tau), 1.0)
         parameters = (
-            min(threshold(self.tau), 1.0), _limit(self.max_llm_share if self.limited else None),
+            tau, _limit(self.max_llm_share if self.limited else None),
             _limit(self.max_llm_tokens), _limit(self.deadline), float(self.gain),
-            float(self.shortest), float(self.longest), float(self.slm_step), self.llm_step or 1.0,
+            float(self.shortest), float(self.after), float(self.longest),
+            float(self.slm_step), float(self.llm_step or 1.0),
         )  # fmt: skip
-        memory = (min(threshold(first), 1.0), *[0.0] * (len(Row._fields) - len(parameters) - 1))
+        memory = (tau, *[0.0] * (len(Row._fields) - len(parameters) - 1))
         return (*parameters, *memory)
 
     def decide_one(
@@ -161,7 +165,7 @@ def _step(
     """(the LLM writes next, or this position; the state after it)."""
     row = _seen(row, on_llm, elapsed)
     kept, llm = row.kept, row.llm
-    allowed = row.share * most(row.shortest, kept + 1) + 0.5 - llm
+    allowed = row.share * most(row.shortest, kept + row.after + 1) + 0.5 - llm
     others = least(row.most - llm, _tokens_in_time(row, most))
     asks = (entropy > row.moving) & (least(allowed, others) >= 1)
     rest = most(row.longest - kept, LEAST)

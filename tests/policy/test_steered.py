@@ -16,7 +16,7 @@ from rstitch import explain
 from rstitch.engine.engine import InProcessEngine
 from rstitch.engine.request import Request
 from rstitch.errors import BadRequest
-from rstitch.policy import make
+from rstitch.policy import Policy, make
 from rstitch.policy.steered import Row, Steered
 from rstitch.types import Sampling, Side
 from tests.engine.asking import ask
@@ -42,7 +42,9 @@ def steered(tau: float = 0.3, **limits: Any) -> Steered:
     return found
 
 
-def written(policy: Steered, entropies: list[float], seconds: float = 0.0) -> tuple[str, list[Row]]:
+def written(
+    policy: Policy, entropies: list[float], seconds: float = 0.0
+) -> tuple[str, list[list[float]]]:
     """Who wrote each kept token (s or l) where both sides say these entropies at each position, and
     the state after each proposal; a proposal every so many seconds."""
     state, turn, rows, who, now = states(policy, 1), policy.start(), [], "", 0.0
@@ -52,8 +54,12 @@ def written(policy: Steered, entropies: list[float], seconds: float = 0.0) -> tu
         if decision.keep[0]:
             who += turn.label[0]
         state, turn = decision.state, Side(int(decision.next_side[0]))
-        rows.append(Row(*state[0].tolist()))
+        rows.append(state[0].tolist())
     return who, rows
+
+
+def writers(policy: Policy, entropies: list[float], seconds: float = 0.0) -> str:
+    return written(policy, entropies, seconds)[0]
 
 
 # -- by hand --------------------------------------------------------------------------------------
@@ -61,19 +67,25 @@ def written(policy: Steered, entropies: list[float], seconds: float = 0.0) -> tu
 
 def test_a_number_of_tokens() -> None:
     """Unsure at every position: the LLM writes the first three and nothing after."""
-    assert written(steered(max_llm_tokens=3), [0.9] * 7)[0] == "lllssss"
-    assert written(steered(max_llm_tokens=0), [0.9] * 3)[0] == "sss"
+    assert writers(steered(max_llm_tokens=3), [0.9] * 7) == "lllssss"
+    assert writers(steered(max_llm_tokens=0), [0.9] * 3) == "sss"
 
 
 def test_a_share_of_what_is_written_so_far() -> None:
     """A quarter to the nearest token: l <= n / 4 + 1/2, so from the 2nd, 6th and 10th token on."""
-    assert written(steered(max_llm_share=0.25), [0.9] * 11)[0] == "slssslssslss"[:11]
+    assert writers(steered(max_llm_share=0.25), [0.9] * 11) == "slssslssslss"[:11]
 
 
 def test_what_a_share_allows_of_the_shortest_answer_is_there_at_once() -> None:
     """Of eight tokens a quarter is two, with the half token too; the third from the tenth on."""
     policy = steered(max_llm_share=0.25, shortest=8)
-    assert written(policy, [0.9] * 11)[0] == "llssssssslss"[:11]
+    assert writers(policy, [0.9] * 11) == "llssssssslss"[:11]
+
+
+def test_what_a_share_allows_of_the_rest_may_be_spent_ahead() -> None:
+    """A quarter of n + 3 tokens and half a token: one at once, the second from the 3rd on."""
+    policy = steered(max_llm_share=0.25, after=3)
+    assert writers(policy, [0.9] * 8) == "lslssslss"[:8]
 
 
 def test_a_deadline() -> None:
@@ -90,13 +102,14 @@ def test_a_deadline() -> None:
 
 
 def test_a_deadline_that_has_passed_is_the_slm_s() -> None:
-    assert written(steered(deadline=0.0, **STEPS), [0.9] * 4, seconds=0.1)[0] == "ssss"
+    assert writers(steered(deadline=0.0, **STEPS), [0.9] * 4, seconds=0.1) == "ssss"
 
 
 def test_steps_slower_than_was_said_count() -> None:
     """The eight steps that it was told took 0.1 s, its own take 0.5: after eight of them 0.3."""
     _, rows = written(steered(deadline=9.0, longest=50, **STEPS), [0.0] * 9, seconds=0.5)
-    assert (rows[-1].slm_steps, rows[-1].slm_seconds) == (8, 4.0)  # the first read the prompt
+    last = Row(*rows[-1])
+    assert (last.slm_steps, last.slm_seconds) == (8, 4.0)  # the first read the prompt
     policy = steered(deadline=9.9, longest=10, slm_step=0.1, llm_step=8.0)
     said = Row(*states(policy, 1)[0].tolist())
     slow = said._replace(last=0.5, slm_steps=7.0, slm_seconds=3.5)
@@ -106,17 +119,15 @@ def test_steps_slower_than_was_said_count() -> None:
 
 
 def test_tau_moves_towards_the_ceiling() -> None:
-    """Share 0.2, gain 0.5: what is left for the ten tokens of the horizon, less 0.1 per SLM token
-    and more 0.4 per LLM token, by hand at the first token. It never falls below tau."""
-    policy = steered(0.1, tau_start=0.4, max_llm_share=0.2, shortest=20, longest=20, gain=0.5)
-    _, (first,) = written(policy, [0.2])
-    rate = (0.2 * 20 + 0.5) / 20
-    assert first.moving == pytest.approx(0.4 * (1 - 0.5 * rate))
-    _, (asked, llm) = written(policy, [0.9])
-    assert asked.moving == pytest.approx(0.4), "a discarded token is none"
-    rate = (0.2 * 20 + 0.5 - 1) / 19
-    assert llm.moving == pytest.approx(0.4 * (1 + 0.5 * (1 - rate)))
-    assert written(policy, [0.0] * 200)[1][-1].moving == np.float32(0.1)
+    """Share 0.2, gain 0.5, 20 tokens. After the LLM's first 3.5 are left for 19 positions, after its
+    second 2.5 for 18: tau rises by a factor of 1 + 0.5 (1 - 3.5 / 19), then 1 + 0.5 (1 - 2.5 / 18);
+    the SLM's next lowers it by 0.5 * 2.5 / 18. It never falls below where it began."""
+    policy = steered(0.2, max_llm_share=0.2, shortest=20, longest=20, gain=0.5)
+    asked, *moved = (Row(*row).moving for row in written(policy, [0.31, 0.2, 0.0])[1])
+    assert asked == np.float32(0.2), "a discarded token is none"
+    factors = 1 + 0.5 * (1 - 3.5 / 19), 1 + 0.5 * (1 - 2.5 / 18), 1 - 0.5 * 2.5 / 18
+    assert moved == pytest.approx(0.2 * np.cumprod(factors))
+    assert Row(*written(policy, [0.31] + [0.0] * 40)[1][-1]).moving == np.float32(0.2)
 
 
 # -- both ends ------------------------------------------------------------------------------------
@@ -139,17 +150,16 @@ def test_the_sides_that_it_can_use(limits: dict[str, Any], sides: tuple[Side, ..
     policy = steered(**limits)
     assert (policy.sides(), policy.start()) == (sides, sides[0])
     if len(sides) == 1:
-        who, _ = written(policy, [0.0, 1.0, 0.5] * 5)
-        assert set(who) == {sides[0].label[0]}
+        assert set(writers(policy, [0.0, 1.0, 0.5] * 5)) == {sides[0].label[0]}
 
 
 @given(some.lists(some.floats(0, 1, width=32), min_size=1, max_size=60), some.floats(0, 1.2))
 def test_without_a_limit_that_binds_it_is_the_entropy_rule(
     entropies: list[float], tau: float
 ) -> None:
-    for limits in ({}, {"max_llm_share": 1.0}, {"max_llm_tokens": 60}):
-        who, _ = written(steered(tau, **limits), entropies)
-        assert who == "".join("l" if h > np.float32(tau) else "s" for h in entropies)
+    plain = writers(make("entropy", tau=tau), entropies)
+    for limits in ({}, {"max_llm_share": 1.0}, {"max_llm_tokens": 60, "longest": 60}):
+        assert writers(steered(tau, **limits), entropies) == plain
 
 
 # -- what no answer exceeds -----------------------------------------------------------------------
@@ -160,21 +170,22 @@ def test_without_a_limit_that_binds_it_is_the_entropy_rule(
     some.floats(0, 1),
     some.integers(0, 40),
     some.integers(0, 30),
+    some.integers(0, 9),
     some.floats(0, 1),
 )
 def test_the_guard_holds_for_any_entropies(
-    entropies: list[float], share: float, most: int, shortest: int, gain: float
+    entropies: list[float], share: float, most: int, shortest: int, after: int, gain: float
 ) -> None:
-    """Wherever the answer ends: at most the share of it, or of `shortest` tokens, and half a
-    token; never more than the tokens allowed."""
+    """Wherever the answer ends: at most the share of it and `after` more tokens, or of `shortest`,
+    and half a token; never more than the tokens allowed."""
     policy = steered(
-        0.1, max_llm_share=share, max_llm_tokens=most, shortest=shortest, gain=gain, longest=40
+        0.1, max_llm_share=share, max_llm_tokens=most, shortest=shortest, after=after, gain=gain
     )
-    who, _ = written(policy, entropies)
+    who = writers(policy, entropies)
     for n in range(1, len(who) + 1):
         llm = who[:n].count("l")
         assert llm <= most
-        assert llm <= share * max(n, shortest) + 0.5 + 1e-5, (who[:n], share)
+        assert llm <= share * max(n + after, shortest) + 0.5 + 1e-5, (who[:n], share)
 
 
 # -- one row and many -----------------------------------------------------------------------------
@@ -187,7 +198,7 @@ def test_plain_numbers_are_the_batched_rule(
     proposals: list[tuple[Side, float, float]], share: float
 ) -> None:
     """Bit by bit, state included, over a walk; for one row of many with other parameters."""
-    ours = steered(0.2, max_llm_share=share, deadline=9.0, tau_start=0.4, longest=30, **STEPS)
+    ours = steered(0.2, max_llm_share=share, deadline=9.0, after=2, longest=30, **STEPS)
     state, now = ours.initial_state(), 0.0
     plain = torch.tensor([state], dtype=torch.float32)[0].tolist()
     other = steered(0.5, max_llm_tokens=3).initial_state()
@@ -196,11 +207,7 @@ def test_plain_numbers_are_the_batched_rule(
         now = float(np.float32(now + seconds))
         next_side, keep, plain = ours.decide_one(side, entropy, now, plain)
         plain = torch.tensor([plain], dtype=torch.float32)[0].tolist()
-        both = Signals(
-            torch.tensor([int(side)] * 2),
-            torch.tensor([entropy] * 2),
-            elapsed=torch.tensor([now] * 2),
-        )
+        both = signals(side, [entropy] * 2, elapsed=now)
         decision = ours.decide(both, batch)
         batch = decision.state
         assert (next_side, keep) == (int(decision.next_side[0]), bool(decision.keep[0]))
@@ -292,9 +299,9 @@ def test_explain_finds_time_that_ran_back() -> None:
         ({"deadline": True}, "deadline is True"),
         ({"deadline": 1.0}, "slm_step is 0; a deadline needs the seconds of a step"),
         ({"deadline": 1.0, "slm_step": 0.1}, "llm_step is 0"),
-        ({"tau_start": None, "gain": 2}, "gain is 2; it must be a number from 0 to 1"),
-        ({"tau_start": "x"}, "tau_start is 'x'"),
+        ({"gain": 2}, "gain is 2; it must be a number from 0 to 1"),
         ({"shortest": -1}, "shortest is -1"),
+        ({"after": 0.5}, "after is 0.5"),
         ({"longest": 0}, "longest is 0"),
     ],
 )
