@@ -54,9 +54,12 @@ def _ranges(proposal: Proposal) -> Iterator[tuple[str, Any, bool, str]]:
     for _, score in proposal.top_logprobs:
         yield "top_logprobs", score, score <= ROUNDING, "at most 0"
     for name, value in proposal.signals.items():
-        share = name.partition(".")[0] in SHARES
-        fits = 0 <= value <= 1 if share else not math.isnan(value)
-        yield name, value, fits, "0 to 1" if share else "a number"
+        if name.partition(".")[0] in SHARES:
+            yield name, value, 0 <= value <= 1, "0 to 1"
+        elif name == "elapsed":
+            yield name, value, 0 <= value < math.inf, "seconds, from 0 on"
+        else:
+            yield name, value, not math.isnan(value), "a number"
 
 
 def _likeliest(proposal: Proposal, greedy: bool) -> str | None:

@@ -282,7 +282,7 @@ class InProcessEngine:
             return [], []
         vocab_size = self.runners[side].vocab_size
         return asked, gate.read(
-            logits, asked, side, vocab_size, hidden, self.marks, self._gate_threads
+            logits, asked, side, vocab_size, hidden, self.marks, self._gate_threads, self.clock
         )
 
     def _feed(self, side: Side) -> tuple[list[Sequence], list[Extend], list[int]]:
