@@ -17,16 +17,14 @@ from rstitch.types import Token, Usage
 VERSION = 1
 
 Share = Annotated[float, Field(ge=0, le=1)]
-
-
 Name = Annotated[str, Field(pattern="^[a-z][a-z0-9_-]*$", max_length=64)]
 
 
 class Rule(BaseModel):
     """A policy with its parameters, which are numbers: `{"name": "window", "window": 4}`."""
 
-    model_config = ConfigDict(strict=True, extra="allow")
-    __pydantic_extra__: dict[str, int | float | None]
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+    __pydantic_extra__: dict[str, int | float | None] = Field(init=False)
 
     name: Name
 
@@ -138,7 +136,7 @@ def summary(
 
 def schema() -> dict[str, Any]:
     """JSON Schema of what a request may say, with that of replies and tokens beside it."""
-    parts = {"request": Asked, "reply": Summary, "token": Told}
+    parts: dict[str, type[BaseModel]] = {"request": Asked, "reply": Summary, "token": Told}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "version": VERSION,

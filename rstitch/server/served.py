@@ -23,6 +23,7 @@ from rstitch.server.keys import Keys
 from rstitch.server.loop import Loop
 from rstitch.server.models import Names
 from rstitch.server.quota import Quotas
+from rstitch.server.rules import Rules
 from rstitch.server.words import Words
 
 LOG = logging.getLogger("rstitch.server")
@@ -35,6 +36,8 @@ class Served:
     stitch: Stitch
     config: ServerConfig
     keys: Keys = field(default_factory=Keys)
+    default: Policy | None = None
+    """Where a request names none; the plain rule at the pair's tau if left out."""
     names: Names = field(init=False)
     loop: Loop = field(init=False)
     asking: Asking = field(init=False)
@@ -51,9 +54,8 @@ class Served:
         models = self.stitch.models
         self.names = Names(
             pair=self.config.listen.served_name or self.config.models.pair,
-            default=self.stitch.policy(None, None),
+            rules=Rules(self.default or self.stitch.policy(None, None), self.config.bounds),
             vocab_size=models[max(models)].runner.vocab_size,
-            bounds=self.config.bounds,
         )
         self.loop = Loop(self.stitch.engine, self._side_lost)
         limits, finish = self.config.limits, self.config.failures.on_side_failure == "finish"
