@@ -163,4 +163,11 @@ class Sequence:
             catchup_tokens=self.counts["catchup"],
             rewound_tokens=self.counts["rewound"],
             seconds=now - self.accepted,
+            slm_cached_tokens=self._found(Side.SLM),
+            llm_cached_tokens=self._found(Side.LLM),
         )
+
+    def _found(self, side: Side) -> int:
+        """Tokens that were cached before the side's first pass."""
+        first = next((f for f in self.forwards if f.side is side), None)
+        return 0 if first is None else first.context - first.new_tokens
