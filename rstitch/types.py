@@ -209,6 +209,11 @@ class Usage:
     """Tokens of the SLM that were taken back when the LLM read them; no others count them."""
     degraded: bool = False
     """The LLM was lost, and the SLM wrote alone from there on."""
+    slm_cached_tokens: int = 0
+    """Tokens of the SLM's prompt that it did not read for this answer: an ended request, or another
+    sample of the same prompt, had left their KV. 0 where the SLM was not asked."""
+    llm_cached_tokens: int = 0
+    """The same of the LLM's prompt."""
 
     @property
     def tokens(self) -> int:
@@ -218,6 +223,11 @@ class Usage:
     def llm_share(self) -> float:
         """LLM tokens over all kept tokens; 0 for an empty answer."""
         return self.llm_tokens / self.tokens if self.tokens else 0.0
+
+    @property
+    def cached_tokens(self) -> int:
+        """Of `prompt_tokens`: on the side that has more of them."""
+        return max(self.slm_cached_tokens, self.llm_cached_tokens)
 
     def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), "tokens": self.tokens, "llm_share": self.llm_share}

@@ -32,6 +32,8 @@ def check(
         _check_prompt(side, request.prompts.get(side, ()), rows)
     if request.stop and None in [tokenizers[side] for side in sides]:
         raise BadRequest("stop strings need an engine with a tokenizer; use stop_token_ids")
+    if not isinstance(request.reuse, str | None):
+        raise BadRequest(f"reuse is {request.reuse!r}; it must be a name, or None for no reuse")
     _check_reads(request.policy, marks)
     _check_bias(request, rows)
 

@@ -178,4 +178,11 @@ class Sequence:
             rewound_tokens=self.counts["rewound"],
             degraded=self.degraded,
             seconds=now - self.accepted,
+            slm_cached_tokens=self._found(Side.SLM),
+            llm_cached_tokens=self._found(Side.LLM),
         )
+
+    def _found(self, side: Side) -> int:
+        """Tokens that were cached before the side's first pass."""
+        first = next((f for f in self.forwards if f.side is side), None)
+        return 0 if first is None else first.context - first.new_tokens

@@ -210,12 +210,12 @@ def test_stats_tell_pages_that_are_used_reserved_and_free() -> None:
     """The scripted model takes memory token by token; a page is one token."""
     two = scripted(says(), says(), max_rows=2)
     pages = two.stats()["kv"]["slm"]["pages"]
-    assert pages == {"used": 0, "reserved": 0, "free": 2 * 64}
+    assert pages == {"used": 0, "idle": 0, "reserved": 0, "free": 2 * 64}
     two.submit(ask())
     two.step()
     two.step()
     pages = two.stats()["kv"]["slm"]["pages"]
-    assert pages == {"used": 3, "reserved": 0, "free": 2 * 64 - 3}
+    assert pages == {"used": 3, "idle": 0, "reserved": 0, "free": 2 * 64 - 3}
     assert two.stats()["kv"]["llm"]["pages"]["used"] == 0
     drain(two)
     assert two.stats()["kv"]["slm"]["pages"]["used"] == 0
