@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rstitch.errors import BadRequest
 from rstitch.types import SHIFTS, Sampling
 
 FIELDS = ("temperature", "top_k", "top_p", "min_p")
@@ -15,6 +16,38 @@ PENALTIES = {
     "encoder_repetition_penalty": 1.0,
 }
 """Settings of a generation_config that are not honoured here, with the values that do nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How long a pair's answers are, and which tau goes with which ceiling: what an answer within
+    limits is steered by. Where nothing is known, the limits hold all the same."""
+
+    shortest: int = 0
+    """Tokens that 99 of 100 answers have at least."""
+    after: int = 0
+    """Tokens that 99 of 100 answers have after the last that the LLM writes at the pair's tau."""
+    longest: int | None = None
+    """Tokens that 99 of 100 answers have at most."""
+    ceilings: tuple[float, ...] = ()
+    """LLM shares, rising."""
+    taus: tuple[float, ...] = ()
+    """The tau to start with under each ceiling, where nobody gives one."""
+
+    def __post_init__(self) -> None:
+        lengths = (self.shortest, self.after, 1 if self.longest is None else self.longest)
+        if any(type(one) is not int or one < 0 for one in lengths) or self.longest == 0:
+            raise BadRequest(f"shortest, after, longest are {lengths}; they must be whole numbers")
+        if len(self.ceilings) != len(self.taus) or list(self.ceilings) != sorted(self.ceilings):
+            raise BadRequest(
+                f"ceilings are {list(self.ceilings)}, taus {list(self.taus)}; there must be as "
+                "many of both, and ceilings must rise"
+            )
+
+    def tau(self, share: float, usual: float) -> float:
+        """To start with under a ceiling: that of the largest known one below, at least `usual`."""
+        below = sum(ceiling <= share for ceiling in self.ceilings)
+        return max(usual, self.taus[max(0, below - 1)]) if self.taus else usual
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +62,7 @@ class Defaults:
     """Empty where nothing was said, which is greedy."""
     ignored: tuple[str, ...] = ()
     """What the LLM's generation_config asks for and does not get."""
+    habits: Habits = Habits()
 
     @property
     def tau_line(self) -> str:

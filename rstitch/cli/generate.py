@@ -28,6 +28,7 @@ def generate(
     opening: options.Opening,
     tuning: options.Tuning,
     shifting: options.Shifting,
+    within: options.Within,
     tau: options.Tau = None,
     policy: options.Rule = None,
     param: Annotated[
@@ -68,7 +69,7 @@ def generate(
     """Write one answer with both models, or several samples."""
     threshold = options.threshold(tau)
     rule = options.policy_of(policy, param or [], threshold)
-    tuned = tuning.settings(raw=raw)
+    tuned, limits = tuning.settings(raw=raw), within.checked(rule)
     chosen = options.given(
         temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed,
         **shifting.settings(),
@@ -97,6 +98,7 @@ def generate(
             ignore_eos=ignore_eos,
             raw=raw,
             top_logprobs=logprobs,
+            **limits,
         )
         if rule is None:
             options.tell_tau(stitch, threshold)

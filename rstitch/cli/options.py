@@ -38,8 +38,8 @@ LlmSuffix = Annotated[str | None, typer.Option(help="The same for the LLM.")]
 Rule = Annotated[
     str | None,
     typer.Option(
-        help="entropy, confidence, margin, window, hysteresis, phase, rewind, random, router, slm, "
-        "llm, an installed one, or path.py:Class; with parameters: router,file=DIR.",
+        help="entropy, confidence, margin, window, hysteresis, phase, rewind, random, router, "
+        "steered, slm, llm, an installed one, or path.py:Class; with parameters: router,file=DIR.",
     ),
 ]
 Threads = Annotated[
@@ -98,6 +98,30 @@ class Opening:
             device=self.device, engine=self.engine, trust_remote_code=self.trust_remote_code,
             **settings,
         )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """What one answer may take."""
+
+    max_llm_share: Annotated[
+        float | None, typer.Option(help="LLM tokens over all tokens of an answer at most, 0 to 1.")
+    ] = None
+    max_llm_tokens: Annotated[
+        int | None, typer.Option(help="Tokens of an answer that the LLM writes, at most.")
+    ] = None
+    deadline: Annotated[
+        float | None,
+        typer.Option(help="Seconds for an answer; without the LLM once they are short."),
+    ] = None
+
+    def checked(self, rule: Policy | None) -> dict[str, Any]:
+        """For `Stitch.streams`. Raises BadRequest for a policy that knows no limits."""
+        from rstitch.steering import Limits, check
+
+        given = asdict(self)
+        check(Limits(**given), rule)
+        return given
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,9 @@ class Rules:
     def __post_init__(self) -> None:
         wrong = self._outside(self.default)
         if wrong:
-            raise BadRequest(f"the pair's own {wrong}; give another with --tau, or widen the bounds")
+            raise BadRequest(
+                f"the pair's own {wrong}; give another with --tau, or widen the bounds"
+            )
 
     def stitched(self, asked: Asked, tau: float | None) -> Policy:
         """Raises Problem (400) that names the field."""

@@ -119,8 +119,8 @@ def test_steps_slower_than_was_said_count() -> None:
 
 
 def test_tau_moves_towards_the_ceiling() -> None:
-    """Share 0.2, gain 0.5, 20 tokens. After the LLM's first 3.5 are left for 19 positions, after its
-    second 2.5 for 18: tau rises by a factor of 1 + 0.5 (1 - 3.5 / 19), then 1 + 0.5 (1 - 2.5 / 18);
+    """Share 0.2, gain 0.5, 20 tokens. After the LLM's first 3.5 are left for 19 positions, after
+    its second 2.5 for 18: tau rises by a factor of 1 + 0.5 (1 - 3.5 / 19), 1 + 0.5 (1 - 2.5 / 18);
     the SLM's next lowers it by 0.5 * 2.5 / 18. It never falls below where it began."""
     policy = steered(0.2, max_llm_share=0.2, shortest=20, longest=20, gain=0.5)
     asked, *moved = (Row(*row).moving for row in written(policy, [0.31, 0.2, 0.0])[1])
