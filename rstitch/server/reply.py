@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,15 +24,11 @@ class Form:
     task: Task
     words: Words
     fingerprint: str
-    id: str = field(init=False)
+    id: str
     created: int = field(default_factory=lambda: int(time.time()))
     queued: float = 0.0
     _offsets: dict[int, int] = field(default_factory=dict)
     """Characters of each answer that were told, for completions' text_offset."""
-
-    def __post_init__(self) -> None:
-        start = "cmpl" if self.plain else "chatcmpl"
-        self.id = f"{start}-{uuid.uuid4().hex}"
 
     @property
     def plain(self) -> bool:
@@ -73,7 +68,7 @@ class Form:
 
     def _head(self, kind: str, choices: list[Json]) -> Json:
         return {
-            "id": self.id,
+            "id": f"{'cmpl' if self.plain else 'chatcmpl'}-{self.id}",
             "object": kind,
             "created": self.created,
             "model": self.task.model,
@@ -107,15 +102,25 @@ class Form:
         usages = [choice.usage for choice in choices if choice.usage is not None]
         prompt = self.task.prompt_tokens
         completion = sum(usage.tokens for usage in usages)
+        degraded = {"degraded": True} if self.is_degraded(choices) else {}
         return {
+            **degraded,
             "prompt_tokens": prompt,
             "completion_tokens": completion,
             "total_tokens": prompt + completion,
-            "prompt_tokens_details": {"cached_tokens": 0},
+            "prompt_tokens_details": {"cached_tokens": self._cached(choices)},
             "completion_tokens_details": {
                 "reasoning_tokens": sum(choice.reasoning_tokens for choice in choices)
             },
         }
+
+    def _cached(self, choices: Sequence[Choice]) -> int:
+        """Prompt tokens that no answer to a prompt had to read: an ended request had left them."""
+        found, rest = 0, list(choices)
+        for request in self.task.requests:
+            mine, rest = rest[: request.n], rest[request.n :]
+            found += min(one.usage.cached_tokens if one.usage else 0 for one in mine)
+        return found
 
     def is_degraded(self, choices: Iterable[Choice]) -> bool:
         return any(one.usage is not None and one.usage.degraded for one in choices)
