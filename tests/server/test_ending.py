@@ -62,7 +62,10 @@ def test_what_lasts_longer_than_the_grace_is_cut_short_with_an_error(stream: boo
         assert running.server.status == 0
 
 
-@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 0), ("SIGINT", 130)])
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [("SIGTERM", 0), pytest.param("SIGINT", 130, marks=pytest.mark.slow)],
+)
 def test_signals(name: str, status: int) -> None:
     """The command itself: one line when it serves, JSON lines of what it did, its exit status."""
     command = [sys.executable, "-m", "rstitch", "serve", "--port", "0", "--log-format", "json"]

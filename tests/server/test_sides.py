@@ -50,7 +50,10 @@ def test_a_lost_side_ends_what_is_in_flight_and_the_server() -> None:
             body = asking(model=model, temperature=2.0, max_tokens=300)
             found.append(running.http.post(CHAT, json=body))
 
-        with slowly(running.stitch), running_as(running.stitch, raises(DEVICE, 5, always=True), [Side.LLM]):
+        with (
+            slowly(running.stitch),
+            running_as(running.stitch, raises(DEVICE, 5, always=True), [Side.LLM]),
+        ):
             names = ("builtin", "builtin-slm", "builtin-llm")
             threads = [threading.Thread(target=ask, args=(name,)) for name in names]
             started = time.monotonic()
