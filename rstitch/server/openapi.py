@@ -16,6 +16,12 @@ from rstitch.server.completions import Completion
 from rstitch.server.extra import Summary
 
 REF = "#/components/schemas/"
+EVENT = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {"data": {"type": "string", "description": "A chunk as JSON, or [DONE]"}},
+}
+"""One of a stream."""
 
 
 class Detail(BaseModel):
@@ -69,7 +75,7 @@ def writing(kind: type[Chat] | type[Completion], summary: str) -> dict[str, Any]
     reply = ChatReply if kind is Chat else CompletionReply
     given = {
         "application/json": {"schema": {"$ref": f"{REF}{reply.__name__}"}},
-        "text/event-stream": {"schema": {"type": "string"}},
+        "text/event-stream": {"schema": EVENT},
     }
     body = {"application/json": {"schema": {"$ref": f"{REF}{kind.__name__}"}}}
     return {
