@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, overload
 
 import torch
+from tokenizers import decoders
 from transformers import PreTrainedTokenizerFast
 
 from rstitch import prompts, units
@@ -35,7 +36,7 @@ from rstitch.policy import Policy, make
 from rstitch.policy import load as load_policy
 from rstitch.prompts import Prompt
 from rstitch.stream import Answer, Piece, Stream
-from rstitch.text import Tokenizer
+from rstitch.text import ByteLevel, Tokenizer
 from rstitch.trace import Trace
 from rstitch.types import Event, Sampling, Side, Token, sample_seed
 
@@ -63,13 +64,15 @@ class Stitch:
         self._alike = not self.suffixes and _alike([model.tokenizer for model in models.values()])
         self.tokenizer = models[max(models)].tokenizer
         """The LLM's."""
+        self.decoders = {s: _decoder(models.get(s, models[max(models)]).tokenizer) for s in Side}
+        """Each side's ids as text; the other's for a side that is not there."""
         words = {side: model.vocabulary for side, model in models.items()}
         slm, llm = words[min(words)], words[max(words)]
         self.engine = InProcessEngine(
             {side: model.runner for side, model in models.items()},
             {Side.SLM: vocabulary.ends(slm, llm), Side.LLM: vocabulary.ends(llm, slm)},
             config,
-            {side: _decoder(models.get(side, models[max(models)]).tokenizer) for side in Side},
+            self.decoders,
             translation=vocabulary.translation(slm, llm),
             marks=_marks(models),
         )
@@ -322,10 +325,18 @@ class _Decoder:
 
 
 def _decoder(tokenizer: Any) -> Tokenizer:
-    """The tokenizer behind a transformers one that adds nothing of its own: a third of the time."""
+    """The tokenizer behind a transformers one that adds nothing of its own: a third of the time,
+    and a lookup where it is byte-level."""
     kind, plain = type(tokenizer), PreTrainedTokenizerFast
     own = any(getattr(kind, n, None) is not getattr(plain, n) for n in ("decode", "_decode"))
-    return _Decoder(tokenizer) if own else tokenizer.backend_tokenizer
+    if own:
+        return _Decoder(tokenizer)
+    found: Tokenizer = tokenizer.backend_tokenizer
+    return (
+        ByteLevel(found)
+        if isinstance(tokenizer.backend_tokenizer.decoder, decoders.ByteLevel)
+        else found
+    )
 
 
 def _alike(tokenizers: Sequence[Any]) -> bool:
