@@ -204,6 +204,7 @@ def main() -> None:
     show_bars(bars)
     details = {"bars": bars, "chosen": {k: v[0] for k, v in chosen.items()}, **told}
     details |= {"oracle": ceiling, "network_microseconds": micro, "prices": found}
+    details["settings_on_dev"] = {key: row[2].told() for key, row in rows.items()}
     finish("router", min(ratios), GOAL, details, args.save)
 
 
