@@ -171,8 +171,8 @@ class Stitch:
         ignores. begun: tokens with which the answer begins already, as the LLM's ids; they are read
         after the prompt and are not part of what is written. reuse: any name, such as ""; KV that
         ended answers of that name have left is not computed again where the prompt begins like
-        theirs, as the next turn of a chat does, and is left for the next. meta goes into the trace.
-        Raises BadRequest for what can never be served.
+        theirs, as the next turn of a chat does, and is left for the next; not with n > 1. meta goes
+        into the trace. Raises BadRequest for what can never be served.
         """
         rule = self._policy(tau, policy)
         bound.check(rule, self.models)
