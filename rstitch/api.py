@@ -162,6 +162,7 @@ class Stitch:
         ignore_eos: bool = False,
         top_logprobs: int = 0,
         begun: Sequence[int] = (),
+        reuse: str | None = None,
         meta: dict[str, Any] | None = None,
     ) -> list[Stream]:
         """Streams of n samples of one prompt; sample i draws by `types.sample_seed(seed, i)`.
@@ -171,8 +172,10 @@ class Stitch:
         sampling: the pair's own by default. raw: the prompt is plain text, no chat template and no
         suffix. stop_token_ids end the answer beside the models' own end of text, which ignore_eos
         ignores. begun: tokens with which the answer begins already, as the LLM's ids; they are read
-        after the prompt and are not part of what is written. meta goes into the trace. Raises
-        BadRequest for what can never be served.
+        after the prompt and are not part of what is written. reuse: any name, such as ""; KV that
+        ended answers of that name have left is not computed again where the prompt begins like
+        theirs, as the next turn of a chat does, and is left for the next; not with n > 1. meta goes
+        into the trace. Raises BadRequest for what can never be served.
         """
         rule = self._policy(tau, policy)
         bound.check(rule, self.models)
@@ -193,6 +196,7 @@ class Stitch:
             ignore_eos=ignore_eos,
             top_logprobs=top_logprobs,
             n=n,
+            reuse=reuse,
         )
         traces = [
             Trace(
@@ -249,6 +253,7 @@ class Stitch:
         """
         if not self.engine.idle:
             raise BadRequest("answers are being written; measure before the first, or after all")
+        self.engine.forget()
         costs, rows = ObservedCosts(), self.engine.config.max_rows
         nobody: dict[Side, list[int]] = {side: [] for side in self.engine.runners}
         measure(self.engine.runners, nobody, costs, rows, self.engine.clock)

@@ -132,6 +132,21 @@ def passes(trace: Trace) -> Difference | None:
     if trace.end and walk.caught_up != trace.end["usage"].get("catchup_tokens"):
         said = trace.end["usage"].get("catchup_tokens")
         return _at_end(trace, f"has catchup_tokens {said!r}; the passes make {walk.caught_up}")
+    return _cached(trace)
+
+
+def _cached(trace: Trace) -> Difference | None:
+    """Whether each side's first pass begins where the end record says that its prompt was cached;
+    records of earlier versions do not say."""
+    for side in Side if trace.end else ():
+        said = trace.end["usage"].get(f"{side.label}_cached_tokens")
+        first = next((f for f in trace.forwards if f.side is side), None)
+        due = first.context - first.new_tokens if first else 0
+        if said is not None and said != due:
+            wrong = f"has {side.label}_cached_tokens {said!r}; its first pass began after {due}"
+            return _at_end(trace, wrong)
+        if due > len(trace.prompts.get(side, ())):
+            return _at_end(trace, f"has {due} tokens cached, more than the {side.name}'s prompt")
     return None
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from rstitch.types import Sampling
+from rstitch.types import SHIFTS, Sampling
 
 FIELDS = ("temperature", "top_k", "top_p", "min_p")
 GENERATION = "the LLM's generation_config"
@@ -42,11 +42,17 @@ class Defaults:
         used = replace(self.sampling, **given)
         if not self.sampling_from or given.get("temperature") == 0 or given.keys() >= set(FIELDS):
             return ""
-        off, values = Sampling(), asdict(used)
-        said = [f"{n} {values[n]:g}" for n in FIELDS if values[n] != getattr(off, n)] or ["greedy"]
+        off = Sampling()
+        names = [n for n in (*FIELDS, *SHIFTS) if getattr(used, n) != getattr(off, n)]
+        said = [told(name, getattr(used, name)) for name in names] or ["greedy"]
         origin = self.sampling_from + (", and options" if given.keys() & set(FIELDS) else "")
         without = f"; without its {', '.join(self.ignored)}" if self.ignored else ""
         return f"sampling: {', '.join(said)} ({origin}){without}"
+
+
+def told(name: str, value: Any) -> str:
+    """One sampling setting as a person reads it."""
+    return f"{name} {value:g}" if isinstance(value, int | float) else f"{name} of {len(value)} ids"
 
 
 def from_generation(generation: Any) -> tuple[Sampling, str, tuple[str, ...]]:

@@ -36,7 +36,7 @@ def check(trace: Trace, policy: type[Policy] | None = None) -> Difference | None
                 f"{trace.id}, decision {index}: the signal {missing[0]!r} that policy "
                 f"{again.policy.name!r} reads was not recorded"
             )
-        wrong = audit.numbers(proposal, trace.sampling.temperature == 0)
+        wrong = audit.numbers(proposal, trace.sampling.likeliest)
         wrong = wrong or _coin(proposal, trace.sampling.seed) or _context(proposal, trace)
         found = again.step(index, proposal) if wrong is None else Difference(index, wrong)
         if found:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import random
+from collections import Counter
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -48,6 +49,27 @@ def recorded(name: str, temperature: float = 0.0) -> Trace:
     policy = make(name, **PARAMETERS[name])
     sampling = Sampling(temperature, seed=11)
     return stitch().generate(QUESTION, policy=policy, sampling=sampling, max_tokens=40).trace
+
+
+def test_penalties_and_a_bias_leave_a_trace_that_holds() -> None:
+    """A greedy token that is not the likeliest, beside the likeliest, is as it should be there, and
+    would be a contradiction without them."""
+    plain = recorded("entropy")
+    often, times = Counter(p.token for p in plain.proposals).most_common(1)[0]
+    shifts = {"presence_penalty": 2.0, "frequency_penalty": 1.0, "logit_bias": ((often, -100.0),)}
+    trace = (
+        stitch()
+        .generate(
+            QUESTION, tau=TAU, sampling=Sampling(seed=11, **shifts), max_tokens=40, top_logprobs=2
+        )
+        .trace
+    )
+    assert times > 1 and often not in [p.token for p in trace.proposals]
+    assert any(p.token != p.top_logprobs[0][0] for p in trace.proposals if p.keep)
+    assert check(trace) is None
+    trace.sampling = Sampling(seed=11)
+    found = check(trace)
+    assert found is not None and "greedy is the likeliest token's" in found.what
 
 
 def copied(name: str = "entropy", temperature: float = 0.0) -> Trace:

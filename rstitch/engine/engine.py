@@ -2,8 +2,8 @@
 
 The life of a request: `submit` checks it, the scheduler admits it, each `step` moves it one token
 on (or discards a proposal and parks it for the other side), and when it ends its rows are freed on
-both sides. Parked rows keep their KV, so a hand-off is no more than feeding the unseen tokens; a
-row that lost its KV to others feeds all of them.
+both sides, or left for a later prompt that begins alike. Parked rows keep their KV, so a hand-off
+is no more than feeding the unseen tokens; a row that lost its KV to others feeds all of them.
 """
 
 from __future__ import annotations
@@ -167,9 +167,15 @@ class InProcessEngine:
             self._take_inbox()
             for sequence in [*self.scheduler.active.values(), *self.scheduler.queue]:
                 self._undelivered += self._ended(sequence, "cancelled")
+            self.rows.forget()
         self._closed = True
         if self._wake:
             self._wake()
+
+    def forget(self) -> None:
+        """Free the KV that ended requests have left: for whoever uses the runners beside this."""
+        with self._stepping:
+            self.rows.forget()
 
     # -- the loop -------------------------------------------------------------------------------
 
@@ -202,6 +208,7 @@ class InProcessEngine:
                 try:
                     rows, fed, cached = self._feed(side)
                 except Exception as error:  # a row cannot be made: who asked ends, not the engine
+                    self.rows.forget()
                     self._fail([r for r in scheduler.active.values() if r.side is side], error)
                     return
                 if fed:
@@ -215,6 +222,7 @@ class InProcessEngine:
         if len(active) < 2 or all(row.pinned for row in active):
             return
         self._measure = False
+        self.rows.forget()  # as many rows as may be
         held = {side: self.rows.lengths(side, active) for side in self.runners}
         measure(self.runners, held, self.scheduler.costs, self.config.max_rows, self.clock)
 
@@ -223,6 +231,7 @@ class InProcessEngine:
         try:
             asked, proposals = self.read(side, rows, fed)
         except Exception as error:  # one bad pass must not leave its rows behind
+            self.rows.forget()  # out of memory, what they held may be gone
             self._fail(rows, error)
             return
         now, count = self.clock(), len(rows)
@@ -344,8 +353,8 @@ class InProcessEngine:
                 if message in (sequence.id, sequence.id.partition(".")[0]):
                     self._undelivered += self._ended(sequence, "cancelled")
 
-    def _release(self, row: Sequence) -> None:
-        self.rows.release(row)
+    def _release(self, row: Sequence, whole: bool = True) -> None:
+        self.rows.release(row, whole)
         self.scheduler.remove(row)
 
     def _ended(self, row: Sequence, reason: FinishReason) -> list[Event]:
@@ -356,7 +365,7 @@ class InProcessEngine:
     def _fail(self, rows: list[Sequence], error: Exception) -> None:
         for row in rows:
             waiting = row.span.release() if row.span else []
-            self._release(row)
+            self._release(row, whole=False)
             self._undelivered += [*waiting, Failed(row.id, error, tuple(row.forwards))]
 
     def _end(self, row: Sequence, reason: FinishReason) -> Finished:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rstitch import sampling
-from rstitch.engine import plain, signals
+from rstitch.engine import penalties, plain, signals
 from rstitch.engine.marks import Marks
 from rstitch.engine.sequence import Sequence
 from rstitch.engine.signals import Counters
@@ -59,8 +59,12 @@ def _read(
     hot = [i for i, row in enumerate(rows) if row.request.sampling.temperature > 0]
     chosen, chosen_logp = likeliest, best
     counters = _counters(rows, logits.device) if hot or "coin" in reads else None
+    drawn_from = penalties.shifted(logp, rows, side)
+    if drawn_from is not logp:
+        chosen = drawn_from.argmax(-1)
     if counters is not None and hot:
-        chosen = _draw(logp, likeliest, rows, hot, counters)
+        chosen = _draw(drawn_from, chosen, rows, hot, counters)
+    if chosen is not likeliest:
         chosen_logp = logp.gather(1, chosen[:, None])[:, 0]
     found = signals.compute(logp, best, rows, side, reads, counters, hidden, marks)
     decision = _decide(found, rows)

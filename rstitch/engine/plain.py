@@ -37,7 +37,7 @@ def serves(
         asked = row.request
         if (
             not (asked.policy.plain or asked.policy.quick)
-            or asked.sampling.temperature
+            or not asked.sampling.likeliest
             or asked.top_logprobs
         ):
             return False

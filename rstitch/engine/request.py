@@ -31,6 +31,9 @@ class Request:
     """Likeliest raw log-probabilities to report per token."""
     n: int = 1
     """Answers to write. They share the prompt's KV; each draws by `types.sample_seed`."""
+    reuse: str | None = None
+    """A name in which KV is kept after the end, and taken over from ended requests of the same name
+    whose prompts begin alike. None does neither; nor do several samples."""
 
 
 def sample_ids(request_id: str, n: int) -> list[str]:

@@ -104,7 +104,7 @@ def _preset(name: str, content: dict[str, Any], path: Path) -> Preset:
         raise BadRequest(f"{path}: tau is {content['tau']!r}; write 0.02 or '0.24nats'")
     if sampling is not None:
         _check_fields(sampling, Sampling, f"{path}, sampling")
-        content["sampling"] = Sampling(**sampling)
+        content["sampling"] = Sampling.of(sampling)
     return Preset(name, slm, llm, **content)
 
 

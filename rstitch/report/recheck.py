@@ -160,7 +160,7 @@ class _Run:
     def _due(self, one: Mapping[str, Any]) -> Due:
         asked, label, problem = self.config["asked"], one["method"], one["problem"]
         drawn = seed_of(asked["seed"], problem, one["sample"])
-        sampling = Sampling(**{**asked["sampling"], "seed": drawn})
+        sampling = Sampling.of({**asked["sampling"], "seed": drawn})
         text = (
             self.answers.problems[problem].text if problem in self.places and self.answers else ""
         )
