@@ -85,7 +85,7 @@ class Steered(Policy):
     deadline: float | None = None
     """Seconds since the request was accepted. Where the SLM alone cannot meet it, the answer goes
     on without the LLM."""
-    gain: float = 0.3
+    gain: float = 0.8
     """How fast tau moves, 0 (not at all) to 1."""
     shortest: int = 0
     """Tokens that nearly every answer has: what the share allows of these may be spent at once."""
