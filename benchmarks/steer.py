@@ -31,7 +31,7 @@ MAX_TOKENS = 400
 CEILINGS = (0.02, 0.05, 0.1, 0.15, 0.2)
 ROOM = 0.02
 """Above the ceiling, in which an answer may end."""
-TAUS = (1.0, 0.25, 0.2, 0.15, 0.12, 0.105, 0.1, 0.09, 0.08, 0.07, 0.06, 0.05, 0.03)
+TAUS = (1.0, 0.25, 0.2, 0.15, 0.12, 0.102, 0.1, 0.09, 0.08, 0.07, 0.06, 0.05, 0.03)
 FACTORS = (1.2, 1.5, 2.0, 3.0)
 GOAL_WITHIN, GOAL_POINTS, GOAL_MET = 0.99, -2.0, 0.95
 WARM = 3
@@ -136,9 +136,11 @@ def met(given: Sequence[Answer], limits: Sequence[float]) -> float:
 
 
 def main() -> None:
-    args = parsed(parser(__doc__, "few problems: figures without meaning"))
+    options = parser(__doc__, "few problems: figures without meaning")
+    options.add_argument("--problems", type=int, default=1000, help="of the test split, for shares")
+    args = parsed(options)
     test = problems("test")
-    many, few = (12, 6) if args.quick else (1000, 60)
+    many, few = (12, 6) if args.quick else (args.problems, 60)
     with rstitch.load(max_rows=256, threads=1) as stitch:
         shares = under_ceilings(stitch, spread(test, many), args.quick)
     with rstitch.load(max_rows=1, threads=1) as stitch:
