@@ -227,8 +227,8 @@ def test_plain_numbers_are_the_batched_rule(
     batch = torch.tensor([state, other], dtype=torch.float32)
     for side, entropy, seconds in proposals:
         now = float(np.float32(now + seconds))
-        next_side, keep, plain = ours.decide_one(side, entropy, now, plain)
-        plain = torch.tensor([plain], dtype=torch.float32)[0].tolist()
+        next_side, keep, new = ours.decide_one(side, entropy, now, plain)
+        plain = torch.tensor([new], dtype=torch.float32)[0].tolist()
         both = signals(side, [entropy] * 2, elapsed=now)
         decision = ours.decide(both, batch)
         batch = decision.state
