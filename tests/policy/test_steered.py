@@ -319,6 +319,8 @@ def test_explain_finds_time_that_ran_back() -> None:
         ({"max_llm_tokens": -1}, "max_llm_tokens is -1"),
         ({"deadline": -1}, "deadline is -1; it must be a number from 0 on"),
         ({"deadline": True}, "deadline is True"),
+        ({"deadline": math.inf}, "deadline is inf; it must be a number from 0 on"),
+        ({"gain": None}, "gain is None"),
         ({"deadline": 1.0}, "slm_step is 0; a deadline needs the seconds of a step"),
         ({"deadline": 1.0, "slm_step": 0.1}, "llm_step is 0"),
         ({"gain": 2}, "gain is 2; it must be a number from 0 to 1"),
