@@ -61,7 +61,7 @@ def kept(document: Any, route: tuple[str, str], cases: int) -> None:
     )  # fmt: skip
     @given(case=both)
     def asks(case: Any) -> None:
-        response = case.call()
+        response = case.call(timeout=60)
         assert response.status_code < 500, response.text
         case.validate_response(response, checks=[*CHECKS, names_a_field])
 
