@@ -43,6 +43,8 @@ class Answering:
             ticket = await before(self.deadline, entered)
             self.form.queued = ticket.waited
             inbox = self.served.loop.open(self.task.requests)
+            if self.task.asked.provenance:
+                self.served.traces.begin(self.form.id, self.key, self.task)
             watch = asyncio.create_task(_leave(self.http, inbox))
             try:
                 while arrived := await before(self.deadline, inbox.burst()):
@@ -56,6 +58,7 @@ class Answering:
         for index, one in arrived:
             choice = self.choices[index]
             choice.add(one)
+            self.served.traces.add(self.form.id, index, one)
             if choice.error is not None:
                 raise self.served.problem(choice.error)
             if choice.reason == "cancelled":  # by nobody here, so the engine was closed

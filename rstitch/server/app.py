@@ -13,6 +13,7 @@ from rstitch import __version__
 from rstitch.errors import RStitchError
 from rstitch.server import info, writing
 from rstitch.server.errors import Problem, problem_of
+from rstitch.server.playground import routes
 from rstitch.server.served import Served
 
 
@@ -33,6 +34,8 @@ def create(served: Served) -> FastAPI:
         app.add_exception_handler(kind, _problem)
     app.include_router(writing.router(served))
     app.include_router(info.router(served))
+    if served.has_playground:
+        app.include_router(routes.router(served))
     return app
 
 
