@@ -194,7 +194,7 @@ def show(name: str, found: Table) -> None:
 
 def main() -> None:
     options = parser(__doc__, "a dozen problems of each: numbers mean nothing")
-    options.add_argument("--runs", type=Path, default=ROOT / "runs-evidence")
+    options.add_argument("--runs", type=Path, default=ROOT / "runs" / "evidence")
     options.add_argument("--only", choices=("accuracy", "latency", "tables"))
     options.add_argument("--pair", choices=PAIRS, help="this one alone")
     options.add_argument("--threads", type=int)

@@ -34,6 +34,7 @@ from rstitch.pairs.check import before_loading, read_pair, suffixes_of
 from rstitch.policy import Policy, make
 from rstitch.policy import load as load_policy
 from rstitch.prompts import Prompt
+from rstitch.steering import Limits, within
 from rstitch.stream import Answer, Piece, Stream
 from rstitch.text import Tokenizer
 from rstitch.trace import Trace
@@ -158,6 +159,10 @@ class Stitch:
         ignore_eos: bool = False,
         top_logprobs: int = 0,
         begun: Sequence[int] = (),
+        max_llm_share: float | None = None,
+        max_llm_tokens: int | None = None,
+        deadline: float | None = None,
+        reuse: str | None = None,
         meta: dict[str, Any] | None = None,
     ) -> list[Stream]:
         """Streams of n samples of one prompt; sample i draws by `types.sample_seed(seed, i)`.
@@ -167,10 +172,14 @@ class Stitch:
         sampling: the pair's own by default. raw: the prompt is plain text, no chat template and no
         suffix. stop_token_ids end the answer beside the models' own end of text, which ignore_eos
         ignores. begun: tokens with which the answer begins already, as the LLM's ids; they are read
-        after the prompt and are not part of what is written. meta goes into the trace. Raises
-        BadRequest for what can never be served.
+        after the prompt and are not part of what is written. max_llm_share (0 to 1), max_llm_tokens
+        and deadline (seconds) hold tau's rule within limits (docs/policies.md). reuse: any name,
+        such as ""; KV that ended answers of that name have left is not computed again where the
+        prompt begins like theirs, as the next turn of a chat does, and is left for the next. meta
+        goes into the trace. Raises BadRequest for what can never be served.
         """
-        rule = self.policy(tau, policy)
+        limits = Limits(max_llm_share, max_llm_tokens, deadline)
+        rule = self._within(limits, self.policy(tau, policy), max_tokens, (tau, policy))
         bound.check(rule, self.models)
         if not isinstance(sampling, Sampling | None):
             raise BadRequest(
@@ -189,6 +198,7 @@ class Stitch:
             ignore_eos=ignore_eos,
             top_logprobs=top_logprobs,
             n=n,
+            reuse=reuse,
         )
         traces = [
             Trace(
@@ -245,6 +255,7 @@ class Stitch:
         """
         if not self.engine.idle:
             raise BadRequest("answers are being written; measure before the first, or after all")
+        self.engine.forget()
         costs, rows = ObservedCosts(), self.engine.config.max_rows
         nobody: dict[Side, list[int]] = {side: [] for side in self.engine.runners}
         measure(self.engine.runners, nobody, costs, rows, self.engine.clock)
@@ -260,6 +271,29 @@ class Stitch:
         if policy is None:
             return make("entropy", tau=self.tau if tau is None else self.normalised(tau))
         return load_policy(policy) if isinstance(policy, str) else policy
+
+    def _within(
+        self, limits: Limits, rule: Policy, most: Any, named: tuple[object, object]
+    ) -> Policy:
+        """The rule, held to the limits. named: the tau or policy that the caller gave, if any."""
+        return within(
+            limits,
+            rule,
+            self.defaults.habits,
+            most=most if isinstance(most, int) else 1,  # of another type it is refused later on
+            chosen=named != (None, None),
+            steps=self._steps,
+        )
+
+    def _steps(self) -> dict[Side, float]:
+        """Seconds of a decode step per side as seen lately, or measured now where none was seen."""
+        with held_interrupt(), self._turn():
+            costs, rows = self.engine.scheduler.costs, self.engine.config.max_rows
+            stats = self.engine.stats()
+            if not all(costs.seconds(side, 1) for side in Side):
+                costs.expect(self.measure(), rows)
+            together = min(rows, stats["active"] + stats["queued"] + 1)
+            return {side: costs.seconds(side, together) for side in Side}
 
     # -- for Stream -----------------------------------------------------------------------------
 
@@ -433,7 +467,7 @@ def _defaults(known: Preset, llm: models.Files, tau: float | str | None) -> Defa
         sampling, origin, ignored = known.sampling, f"the pair {known.name}", ()
     if isinstance(value, str):
         raise BadRequest(f"tau is {value!r}; it must be a number such as 0.02, or 0.24nats")
-    return Defaults(value, sampling, said is not None, origin, ignored)
+    return Defaults(value, sampling, said is not None, origin, ignored, known.habits)
 
 
 def _config(settings: dict[str, Any]) -> EngineConfig:

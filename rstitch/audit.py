@@ -54,9 +54,12 @@ def _ranges(proposal: Proposal) -> Iterator[tuple[str, Any, bool, str]]:
     for _, score in proposal.top_logprobs:
         yield "top_logprobs", score, score <= ROUNDING, "at most 0"
     for name, value in proposal.signals.items():
-        share = name.partition(".")[0] in SHARES
-        fits = 0 <= value <= 1 if share else not math.isnan(value)
-        yield name, value, fits, "0 to 1" if share else "a number"
+        if name.partition(".")[0] in SHARES:
+            yield name, value, 0 <= value <= 1, "0 to 1"
+        elif name == "elapsed":
+            yield name, value, 0 <= value < math.inf, "seconds, from 0 on"
+        else:
+            yield name, value, not math.isnan(value), "a number"
 
 
 def _likeliest(proposal: Proposal, greedy: bool) -> str | None:
@@ -132,6 +135,21 @@ def passes(trace: Trace) -> Difference | None:
     if trace.end and walk.caught_up != trace.end["usage"].get("catchup_tokens"):
         said = trace.end["usage"].get("catchup_tokens")
         return _at_end(trace, f"has catchup_tokens {said!r}; the passes make {walk.caught_up}")
+    return _cached(trace)
+
+
+def _cached(trace: Trace) -> Difference | None:
+    """Whether each side's first pass begins where the end record says that its prompt was cached;
+    records of earlier versions do not say."""
+    for side in Side if trace.end else ():
+        said = trace.end["usage"].get(f"{side.label}_cached_tokens")
+        first = next((f for f in trace.forwards if f.side is side), None)
+        due = first.context - first.new_tokens if first else 0
+        if said is not None and said != due:
+            wrong = f"has {side.label}_cached_tokens {said!r}; its first pass began after {due}"
+            return _at_end(trace, wrong)
+        if due > len(trace.prompts.get(side, ())):
+            return _at_end(trace, f"has {due} tokens cached, more than the {side.name}'s prompt")
     return None
 
 

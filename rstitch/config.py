@@ -23,6 +23,9 @@ class EngineConfig:
     """Longest that a row waits for its side, in LLM steps: the promise against starving."""
     kv_memory: float | None = None
     """GiB of KV memory for both sides together; None takes up to half of what is free at load."""
+    idle_rows: int = 4
+    """Ended requests whose KV is kept on each side, for prompts that begin like theirs (the next
+    turn of a chat); 0 keeps none. They are part of `max_rows` and give way to all in flight."""
     profile: str | None = None
     """JSON file of step costs; without one they are measured at the first use (`measure_costs`)."""
     measure_costs: bool = True
@@ -53,6 +56,8 @@ class EngineConfig:
         for name in ("max_rows", "max_step_tokens"):
             if getattr(self, name) < 1:
                 raise BadRequest(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.idle_rows < 0:
+            raise BadRequest(f"idle_rows is {self.idle_rows}; it must be 0 (off) or more")
         for name in ("threads", "slm_threads", "llm_threads"):
             given = getattr(self, name)
             if given is not None and given < 1:

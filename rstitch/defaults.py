@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from rstitch.types import Sampling
+from rstitch.errors import BadRequest
+from rstitch.types import SHIFTS, Sampling
 
 FIELDS = ("temperature", "top_k", "top_p", "min_p")
 GENERATION = "the LLM's generation_config"
@@ -15,6 +16,38 @@ PENALTIES = {
     "encoder_repetition_penalty": 1.0,
 }
 """Settings of a generation_config that are not honoured here, with the values that do nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How long a pair's answers are, and which tau goes with which ceiling: what an answer within
+    limits is steered by. Where nothing is known, the limits hold all the same."""
+
+    shortest: int = 0
+    """Tokens that 99 of 100 answers have at least."""
+    after: int = 0
+    """Tokens that 99 of 100 answers have after the last that the LLM writes at the pair's tau."""
+    longest: int | None = None
+    """Tokens that 99 of 100 answers have at most."""
+    ceilings: tuple[float, ...] = ()
+    """LLM shares, rising."""
+    taus: tuple[float, ...] = ()
+    """The tau to start with under each ceiling, where nobody gives one."""
+
+    def __post_init__(self) -> None:
+        lengths = (self.shortest, self.after, 1 if self.longest is None else self.longest)
+        if any(type(one) is not int or one < 0 for one in lengths) or self.longest == 0:
+            raise BadRequest(f"shortest, after, longest are {lengths}; they must be whole numbers")
+        if len(self.ceilings) != len(self.taus) or list(self.ceilings) != sorted(self.ceilings):
+            raise BadRequest(
+                f"ceilings are {list(self.ceilings)}, taus {list(self.taus)}; there must be as "
+                "many of both, and ceilings must rise"
+            )
+
+    def tau(self, share: float, usual: float) -> float:
+        """To start with under a ceiling: that of the largest known one below, at least `usual`."""
+        below = sum(ceiling <= share for ceiling in self.ceilings)
+        return max(usual, self.taus[max(0, below - 1)]) if self.taus else usual
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +62,7 @@ class Defaults:
     """Empty where nothing was said, which is greedy."""
     ignored: tuple[str, ...] = ()
     """What the LLM's generation_config asks for and does not get."""
+    habits: Habits = Habits()
 
     @property
     def tau_line(self) -> str:
@@ -42,11 +76,17 @@ class Defaults:
         used = replace(self.sampling, **given)
         if not self.sampling_from or given.get("temperature") == 0 or given.keys() >= set(FIELDS):
             return ""
-        off, values = Sampling(), asdict(used)
-        said = [f"{n} {values[n]:g}" for n in FIELDS if values[n] != getattr(off, n)] or ["greedy"]
+        off = Sampling()
+        names = [n for n in (*FIELDS, *SHIFTS) if getattr(used, n) != getattr(off, n)]
+        said = [told(name, getattr(used, name)) for name in names] or ["greedy"]
         origin = self.sampling_from + (", and options" if given.keys() & set(FIELDS) else "")
         without = f"; without its {', '.join(self.ignored)}" if self.ignored else ""
         return f"sampling: {', '.join(said)} ({origin}){without}"
+
+
+def told(name: str, value: Any) -> str:
+    """One sampling setting as a person reads it."""
+    return f"{name} {value:g}" if isinstance(value, int | float) else f"{name} of {len(value)} ids"
 
 
 def from_generation(generation: Any) -> tuple[Sampling, str, tuple[str, ...]]:

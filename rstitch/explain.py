@@ -23,10 +23,10 @@ def check(trace: Trace, policy: type[Policy] | None = None) -> Difference | None
 
     Besides the decision: the answer starts on the side that the policy starts on, each proposal
     comes from the side that was asked, positions advance by exactly the kept tokens, and what was
-    taken back is what the policy takes back; coins are those of the seed, numbers lie in their
-    ranges, the end record counts the proposals, and each of them has its pass. `policy` is used
-    where the trace names one that is neither built in nor installed. Raises BadTrace where there is
-    nothing to re-run: an unknown policy, a signal that was not recorded.
+    taken back is what the policy takes back; coins are those of the seed, seconds only pass,
+    numbers lie in their ranges, the end record counts the proposals, and each of them has its pass.
+    `policy` is used where the trace names one that is neither built in nor installed. Raises
+    BadTrace where there is nothing to re-run: an unknown policy, a signal that was not recorded.
     """
     again = _Again(_policy(trace, policy))
     for index, proposal in enumerate(trace.proposals):
@@ -36,8 +36,9 @@ def check(trace: Trace, policy: type[Policy] | None = None) -> Difference | None
                 f"{trace.id}, decision {index}: the signal {missing[0]!r} that policy "
                 f"{again.policy.name!r} reads was not recorded"
             )
-        wrong = audit.numbers(proposal, trace.sampling.temperature == 0)
+        wrong = audit.numbers(proposal, trace.sampling.likeliest)
         wrong = wrong or _coin(proposal, trace.sampling.seed) or _context(proposal, trace)
+        wrong = wrong or _elapsed(proposal, trace.proposals[max(0, index - 1)])
         found = again.step(index, proposal) if wrong is None else Difference(index, wrong)
         if found:
             return found
@@ -132,6 +133,12 @@ def _context(proposal: Proposal, trace: Trace) -> str | None:
         return None
     due = len(prompt) + proposal.position
     return None if said == due else f"has context {said}; there were {due} tokens"
+
+
+def _elapsed(proposal: Proposal, before: Proposal) -> str | None:
+    """What is wrong with recorded seconds, which only pass."""
+    said, earlier = (p.signals.get("elapsed", 0.0) for p in (proposal, before))
+    return f"has elapsed {said} after {earlier}: time ran back" if said < earlier else None
 
 
 def _said(keep: bool, next_side: Side) -> str:

@@ -65,7 +65,7 @@ class Trace:
             "id": self.id,
             "models": self.models,
             "policy": self.policy,
-            "sampling": asdict(self.sampling),
+            "sampling": self.sampling.as_dict(),
             "prompts": {side.label: list(ids) for side, ids in self.prompts.items()},
             "meta": self.meta,
         }
@@ -145,7 +145,7 @@ def _begin(record: dict[str, Any]) -> Trace:
     return Trace(
         id=record["id"],
         policy=record["policy"],
-        sampling=Sampling(**record["sampling"]),
+        sampling=Sampling.of(record["sampling"]),
         prompts={Side[k.upper()]: tuple(ids) for k, ids in record["prompts"].items()},
         models=record["models"],
         meta=record["meta"],

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import secrets
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import IntEnum
 from typing import Any, Literal, get_args
@@ -32,6 +32,9 @@ class Side(IntEnum):
         return self.name.lower()
 
 
+SHIFTS = ("presence_penalty", "frequency_penalty", "logit_bias")
+"""Sampling settings that change the logits themselves."""
+BIAS = "a tuple of (token id, number from -100 to 100), each id once"
 FinishReason = Literal["stop", "length", "cancelled"]
 FINISH_REASONS: tuple[FinishReason, ...] = get_args(FinishReason)
 
@@ -40,8 +43,9 @@ FINISH_REASONS: tuple[FinishReason, ...] = get_args(FinishReason)
 class Sampling:
     """How the next token is drawn from a distribution; the same for both sides.
 
-    Filters apply in the order temperature, top_k, top_p, min_p. Entropy and log-probabilities are
-    always those of the raw distribution (temperature 1, unfiltered).
+    Bias and penalties change the logits first (OpenAI's law), then filters apply in the order
+    temperature, top_k, top_p, min_p. Entropy and log-probabilities are always those of the raw
+    distribution (temperature 1, unfiltered, without bias and penalties).
     """
 
     temperature: float = 0.0
@@ -54,6 +58,13 @@ class Sampling:
     """Drop tokens less likely than this times the likeliest."""
     seed: int | None = None
     """Draws are a pure function of (seed, position); None takes a fresh seed, which is recorded."""
+    presence_penalty: float = 0.0
+    """Taken from the logits of all tokens that the answer has so far, whoever wrote them; -2..2."""
+    frequency_penalty: float = 0.0
+    """The same for each time that the answer has the token; -2..2."""
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    """(token id, what is added to its logit, -100..100): ids of the LLM, or of the SLM where it
+    writes alone. A side that lacks the token cannot write it anyhow."""
 
     def __post_init__(self) -> None:
         def need(ok: bool, name: str, value: object, what: str) -> None:
@@ -72,10 +83,49 @@ class Sampling:
         need(0 <= self.min_p <= 1, "min_p", self.min_p, "between 0 and 1")
         in_range = self.seed is None or 0 <= self.seed < 2**63
         need(in_range, "seed", self.seed, "a whole number from 0 to 2**63 - 1")
+        for name in ("presence_penalty", "frequency_penalty"):
+            value = getattr(self, name)
+            fits = isinstance(value, int | float) and -2 <= value <= 2
+            need(fits, name, value, "a number from -2 to 2")
+        need(_is_bias(self.logit_bias), "logit_bias", self.logit_bias, BIAS)
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Sampling:
+        """From `as_dict`, or a table of some of its keys."""
+        bias = record.get("logit_bias", ())
+        if isinstance(bias, list) and all(isinstance(pair, list) for pair in bias):
+            bias = tuple(map(tuple, bias))
+        return cls(**{**record, "logit_bias": bias})
+
+    def as_dict(self) -> dict[str, Any]:
+        """As it stands in records; penalties and bias are left out where they are off."""
+        found = {name: value for name, value in asdict(self).items() if value or name not in SHIFTS}
+        if self.logit_bias:
+            found["logit_bias"] = [list(pair) for pair in self.logit_bias]
+        return found
+
+    @property
+    def shifts(self) -> bool:
+        """A bias or penalties change the logits."""
+        return bool(self.presence_penalty or self.frequency_penalty or self.logit_bias)
+
+    @property
+    def likeliest(self) -> bool:
+        """It takes the likeliest token of the raw distribution."""
+        return not (self.temperature or self.shifts)
 
     def seeded(self) -> Sampling:
         """Itself, with a fresh seed if it has none."""
         return self if self.seed is not None else replace(self, seed=secrets.randbits(62))
+
+
+def _is_bias(pairs: object) -> bool:
+    if not isinstance(pairs, tuple) or not all(isinstance(p, tuple) and len(p) == 2 for p in pairs):
+        return False
+    ids = [token for token, _ in pairs]
+    whole = all(type(token) is int and token >= 0 for token in ids)
+    fits = all(isinstance(value, int | float) and -100 <= value <= 100 for _, value in pairs)
+    return whole and fits and len(set(ids)) == len(ids)
 
 
 def sample_seed(seed: int, index: int) -> int:
@@ -159,6 +209,11 @@ class Usage:
     """Tokens of the SLM that were taken back when the LLM read them; no others count them."""
     degraded: bool = False
     """The LLM was lost, and the SLM wrote alone from there on."""
+    slm_cached_tokens: int = 0
+    """Tokens of the SLM's prompt that it did not read for this answer: an ended request, or another
+    sample of the same prompt, had left their KV. 0 where the SLM was not asked."""
+    llm_cached_tokens: int = 0
+    """The same of the LLM's prompt."""
 
     @property
     def tokens(self) -> int:
@@ -168,6 +223,11 @@ class Usage:
     def llm_share(self) -> float:
         """LLM tokens over all kept tokens; 0 for an empty answer."""
         return self.llm_tokens / self.tokens if self.tokens else 0.0
+
+    @property
+    def cached_tokens(self) -> int:
+        """Of `prompt_tokens`: on the side that has more of them."""
+        return max(self.slm_cached_tokens, self.llm_cached_tokens)
 
     def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), "tokens": self.tokens, "llm_share": self.llm_share}

@@ -130,6 +130,10 @@ class Scripted:
     def nbytes(self) -> int:
         return sum(self.kv.length.values())
 
+    @property
+    def held(self) -> int:
+        return self.nbytes
+
     def bound(self, nbytes: int) -> int:
         self.cells = min(self.cells, nbytes)
         return self.cells

@@ -23,6 +23,7 @@ from rstitch.engine.request import Request
 from rstitch.engine.torch_runner import TorchRunner
 from rstitch.sampling import log_probs
 from rstitch.types import Event, Failed, Finished, Proposal, Side, Token
+from tests.fakes import Scripted
 
 VOCAB = 97
 """Real ids; both models have more logit rows, and not equally many."""
@@ -203,8 +204,15 @@ def run(engine: InProcessEngine, requests: Iterable[Request]) -> list[Answer]:
 
 
 def assert_clean(engine: InProcessEngine) -> None:
-    """Nothing of any request is left: no KV row on either side, nothing queued or in flight."""
+    """Nothing of any request is left: nothing queued or in flight, and on either side no KV row
+    but the idle ones, each of which has cached what it is said to have."""
     assert not engine.scheduler.active and not engine.scheduler.queue, engine.stats()
     for side, one in engine.runners.items():
-        assert one.kv.length == {}, f"{side.name} still holds rows {one.kv.length}"
+        idle = {row.row: len(row.ids) for row in engine.rows.idle[side]}
+        slots = getattr(one.kv, "slot_of", {row: row for row in idle})
+        want = {slots[row] for row in idle}
+        assert one.kv.length.keys() == want, f"{side.name} still holds rows {one.kv.length}"
+        assert {row: one.cached(row) for row in idle} == idle
+        for row in engine.rows.idle[side] if isinstance(one, Scripted) else ():
+            assert one.ids[row.row] == list(row.ids), f"{side.name}, {row}"
         one.kv.check_integrity()

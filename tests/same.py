@@ -83,7 +83,7 @@ def margin(request: Request, reference: Answer, at: int) -> float:
     kept = kept[: len(kept) - proposal.back]
     logp = plain_log_probs(proposal.side, [*request.prompts[proposal.side], *kept])[-1:]
     gaps = _policy_gap(request, logp), _history_gap(request, reference, at)
-    return min(_token_gap(request, logp, len(kept)), *gaps)
+    return min(_token_gap(request, logp, kept), *gaps)
 
 
 def greedy_margin(side: Side, prompt: Sequence[int], tokens: Sequence[int], at: int) -> float:
@@ -92,12 +92,13 @@ def greedy_margin(side: Side, prompt: Sequence[int], tokens: Sequence[int], at: 
     return float(best[0] - best[1])
 
 
-def _token_gap(request: Request, logp: Tensor, position: int) -> float:
-    scores = logp
+def _token_gap(request: Request, logp: Tensor, kept: Sequence[int]) -> float:
+    scores = shifted(request, logp, kept)
+    position = len(kept)
     if request.sampling.temperature > 0:
         assert request.sampling.seed is not None
         seeds, positions = (torch.tensor([n]) for n in (request.sampling.seed, position))
-        scores = sampling.filtered(logp, filters_of(request, 1))
+        scores = sampling.filtered(scores, filters_of(request, 1))
         scores = scores + sampling.gumbel(seeds, positions, VOCAB)
     best = scores[0].topk(2).values
     return float(best[0] - best[1])
@@ -127,6 +128,16 @@ def _history_gap(request: Request, reference: Answer, at: int) -> float:
     if isinstance(policy, Rewind):
         return min((abs(math.exp(s) - policy.epsilon) for s in so_far[-1].span), default=math.inf)
     return math.inf
+
+
+def shifted(request: Request, logp: Tensor, kept: Sequence[int]) -> Tensor:
+    """(1, V) after bias and penalties, where the answer so far is `kept`; token by token."""
+    asked, found = request.sampling, logp.clone()
+    for token in range(logp.shape[1]):
+        times = kept.count(token)
+        penalty = asked.presence_penalty * (times > 0) + asked.frequency_penalty * times
+        found[0, token] += dict(asked.logit_bias).get(token, 0.0) - penalty
+    return found
 
 
 def filters_of(request: Request, rows: int) -> sampling.Filters:

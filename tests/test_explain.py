@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import random
+from collections import Counter
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -33,6 +34,18 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "hysteresis": {"tau_out": TAU, "tau_back": TAU - 0.1, "min_slm": 1, "min_llm": 2},
     "phase": {"tau_think": TAU, "tau_answer": TAU - 0.1},
     "rewind": {"tau": TAU, "epsilon": 0.001},
+    "steered": {
+        "tau": TAU,
+        "max_llm_share": 0.4,
+        "max_llm_tokens": 9,
+        "deadline": 3600.0,
+        "gain": 0.1,
+        "shortest": 5,
+        "after": 2,
+        "longest": 50,
+        "slm_step": 0.1,
+        "llm_step": 0.4,
+    },
     "slm": {},
     "llm": {},
     "random": {"p": 0.3, "q": 0.4},
@@ -48,6 +61,27 @@ def recorded(name: str, temperature: float = 0.0) -> Trace:
     policy = make(name, **PARAMETERS[name])
     sampling = Sampling(temperature, seed=11)
     return stitch().generate(QUESTION, policy=policy, sampling=sampling, max_tokens=40).trace
+
+
+def test_penalties_and_a_bias_leave_a_trace_that_holds() -> None:
+    """A greedy token that is not the likeliest, beside the likeliest, is as it should be there, and
+    would be a contradiction without them."""
+    plain = recorded("entropy")
+    often, times = Counter(p.token for p in plain.proposals).most_common(1)[0]
+    shifts = {"presence_penalty": 2.0, "frequency_penalty": 1.0, "logit_bias": ((often, -100.0),)}
+    trace = (
+        stitch()
+        .generate(
+            QUESTION, tau=TAU, sampling=Sampling(seed=11, **shifts), max_tokens=40, top_logprobs=2
+        )
+        .trace
+    )
+    assert times > 1 and often not in [p.token for p in trace.proposals]
+    assert any(p.token != p.top_logprobs[0][0] for p in trace.proposals if p.keep)
+    assert check(trace) is None
+    trace.sampling = Sampling(seed=11)
+    found = check(trace)
+    assert found is not None and "greedy is the likeliest token's" in found.what
 
 
 def copied(name: str = "entropy", temperature: float = 0.0) -> Trace:

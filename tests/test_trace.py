@@ -41,7 +41,7 @@ def example(id: str = "r0", text: str = "é\n") -> Trace:
     found = Trace(
         id=id,
         policy={"name": "random", "p": 0.1, "q": 0.4},
-        sampling=Sampling(0.7, 5, 0.9, 0.05, seed=2**62),
+        sampling=Sampling(0.7, 5, 0.9, 0.05, seed=2**62, presence_penalty=1, logit_bias=((4, -1),)),
         prompts={Side.SLM: (1, 2), Side.LLM: (1, 2, 3)},
         models={"slm": "a/b", "llm": "c"},
         meta={"problem": 3, "of": ["x"]},

@@ -20,7 +20,7 @@ from rstitch.engine.engine import InProcessEngine
 from rstitch.engine.request import Request
 from rstitch.errors import BadRequest
 from rstitch.policy import Policy, make
-from rstitch.types import FinishReason, Forward, Sampling, Side
+from rstitch.types import SHIFTS, FinishReason, Forward, Sampling, Side
 
 if TYPE_CHECKING:
     from rstitch.api import Stitch
@@ -133,6 +133,7 @@ class Writing(Iterator[Kept]):
         if not engine.idle:
             raise BadRequest("answers are being written; run a baseline when none is in flight")
         seeded = (sampling or Sampling()).seeded()
+        refuse_shifts(baseline.name, seeded)
         request = Request(
             prompts, baseline.policy(), seeded, max_tokens, stop, stop_token_ids, ignore_eos
         )
@@ -188,6 +189,13 @@ class Writing(Iterator[Kept]):
             exited=bool(work.counts["exited"]),
             **_counted(work.counts),
         )
+
+
+def refuse_shifts(name: str, sampling: Sampling) -> None:
+    """Raise BadRequest for a bias or penalties, which only the engine's own answers know."""
+    asked = [one for one in SHIFTS if getattr(sampling, one)]
+    if asked:
+        raise BadRequest(f"{name} knows no {asked[0]}; leave it out")
 
 
 def need_whole(name: str, value: object, least: int) -> None:

@@ -16,7 +16,7 @@ import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from rstitch.api import Stitch
-from rstitch.baselines.base import Written
+from rstitch.baselines.base import Written, refuse_shifts
 from rstitch.errors import BadPair, BadRequest
 from rstitch.types import Sampling, Side
 
@@ -125,10 +125,11 @@ class Outside:
         sampling: Sampling | None,
         extra: dict[str, Any],
     ) -> Written:
+        given = (sampling or Sampling()).seeded()
+        refuse_shifts(f"transformers-{name}", given)
         torch.set_num_threads(setting.threads)
         model = self._model(Side.LLM, setting)
         ids = torch.tensor([list(prompt)], device=model.device)
-        given = (sampling or Sampling()).seeded()
         with torch.random.fork_rng():
             assert given.seed is not None
             torch.manual_seed(given.seed)

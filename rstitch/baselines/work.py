@@ -45,6 +45,7 @@ class Work:
         """`request` is checked, and its sampling has a seed."""
         seed = request.sampling.seed
         assert seed is not None
+        engine.forget()
         self.engine, self.request = engine, request
         self.one = engine.sequence(request, "baseline", seed)
         self.law = Law(request.sampling, engine.runners[LLM].vocab_size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +27,8 @@ def generate(
     prompt: Annotated[str, typer.Argument(help="What to ask; - reads it from stdin.")],
     opening: options.Opening,
     tuning: options.Tuning,
+    shifting: options.Shifting,
+    within: options.Within,
     tau: options.Tau = None,
     policy: options.Rule = None,
     param: Annotated[
@@ -67,10 +69,11 @@ def generate(
     """Write one answer with both models, or several samples."""
     threshold = options.threshold(tau)
     rule = options.policy_of(policy, param or [], threshold)
-    tuned = tuning.settings(raw=raw)
+    tuned, limits = tuning.settings(raw=raw), within.checked(rule)
     chosen = options.given(
-        temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed
-    )
+        temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed,
+        **shifting.settings(),
+    )  # fmt: skip
     Sampling(**chosen)  # a wrong value is told before anything is loaded
     _check(n, max_tokens, logprobs, max_rows, stop or [], stop_token or [])
     text = _stdin() if prompt == "-" else prompt
@@ -95,6 +98,7 @@ def generate(
             ignore_eos=ignore_eos,
             raw=raw,
             top_logprobs=logprobs,
+            **limits,
         )
         if rule is None:
             options.tell_tau(stitch, threshold)
@@ -163,7 +167,7 @@ def _as_dict(answer: Answer) -> dict[str, Any]:
         "reason": answer.reason,
         "policy": answer.trace.policy,
         "seed": answer.trace.sampling.seed,
-        "sampling": asdict(answer.trace.sampling),
+        "sampling": answer.trace.sampling.as_dict(),
         "usage": answer.usage.as_dict(),
         "llm_alone_predicted_seconds": llm_alone_seconds(answer.usage, answer.trace.forwards),
         **({"logprobs": logprobs} if logprobs else {}),

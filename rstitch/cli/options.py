@@ -38,8 +38,8 @@ LlmSuffix = Annotated[str | None, typer.Option(help="The same for the LLM.")]
 Rule = Annotated[
     str | None,
     typer.Option(
-        help="entropy, confidence, margin, window, hysteresis, phase, rewind, random, router, slm, "
-        "llm, an installed one, or path.py:Class; with parameters: router,file=DIR.",
+        help="entropy, confidence, margin, window, hysteresis, phase, rewind, random, router, "
+        "steered, slm, llm, an installed one, or path.py:Class; with parameters: router,file=DIR.",
     ),
 ]
 Threads = Annotated[
@@ -72,6 +72,9 @@ TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run code that comes with the models.")
 ]
 MaxWait = Annotated[float, typer.Option(help="Longest wait of an answer for its side, LLM steps.")]
+PresencePenalty = typer.Option(help="Taken from the logits of tokens the answer has, -2 to 2.")
+FrequencyPenalty = typer.Option(help="The same for each time that it has the token.")
+LogitBias = typer.Option(metavar="ID=VALUE", help="Added to that token's logit, -100 to 100.")
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
@@ -98,6 +101,30 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True)
+class Within:
+    """What one answer may take."""
+
+    max_llm_share: Annotated[
+        float | None, typer.Option(help="LLM tokens over all tokens of an answer at most, 0 to 1.")
+    ] = None
+    max_llm_tokens: Annotated[
+        int | None, typer.Option(help="Tokens of an answer that the LLM writes, at most.")
+    ] = None
+    deadline: Annotated[
+        float | None,
+        typer.Option(help="Seconds for an answer; without the LLM once they are short."),
+    ] = None
+
+    def checked(self, rule: Policy | None) -> dict[str, Any]:
+        """For `Stitch.streams`. Raises BadRequest for a policy that knows no limits."""
+        from rstitch.steering import Limits, check
+
+        given = asdict(self)
+        check(Limits(**given), rule)
+        return given
+
+
+@dataclass(frozen=True, slots=True)
 class Tuning:
     """What else a pair may be told."""
 
@@ -113,6 +140,31 @@ class Tuning:
             "kv_memory": self.kv_memory,
             "profile": self.profile,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Shifting:
+    """What changes the logits before a token is drawn."""
+
+    presence_penalty: Annotated[float | None, PresencePenalty] = None
+    frequency_penalty: Annotated[float | None, FrequencyPenalty] = None
+    logit_bias: Annotated[list[str] | None, LogitBias] = None
+
+    def settings(self) -> dict[str, Any]:
+        """For `Sampling`, as far as they were given."""
+        bias = tuple(map(_bias, self.logit_bias)) if self.logit_bias else None
+        return given(
+            presence_penalty=self.presence_penalty,
+            frequency_penalty=self.frequency_penalty,
+            logit_bias=bias,
+        )
+
+
+def _bias(text: str) -> tuple[int, float]:
+    token, _, value = text.partition("=")
+    if not (token.isascii() and token.isdigit()):
+        raise BadRequest(f"--logit-bias is {text!r}; write it as ID=VALUE, such as 42=-100")
+    return int(token), number(f"--logit-bias {token}", value) or 0.0
 
 
 def number(name: str, text: str | None, also: str = "") -> float | None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from rstitch.cli import options
+from rstitch.defaults import told
 from rstitch.pairs import Preset, SidePreset, names, preset
 
 NOTE = (
@@ -55,8 +56,8 @@ def _one(one: Preset) -> None:
         "checked": one.checked,
     }
     if one.sampling is not None:
-        values = {k: v for k, v in asdict(one.sampling).items() if k != "seed"}
-        lines["sampling"] = ", ".join(f"{name} {value:g}" for name, value in values.items())
+        values = {k: v for k, v in one.sampling.as_dict().items() if k != "seed"}
+        lines["sampling"] = ", ".join(told(name, value) for name, value in values.items())
     if one.note:
         lines["note"] = one.note
     if one.calibration is not None:
@@ -71,8 +72,8 @@ def _one(one: Preset) -> None:
         if side.suffix:
             lines[f"{label} suffix"] = side.suffix
         lines.update({f"{label} {role}": token for role, token in side.special_tokens.items()})
-    for name, told in lines.items():
-        typer.echo(f"{name}: {told}")
+    for name, said in lines.items():
+        typer.echo(f"{name}: {said}")
 
 
 def _short(side: SidePreset) -> str:

@@ -40,10 +40,13 @@ def _run(resolved: Resolved) -> int:
         if (error.name or "").startswith("rstitch"):
             raise
         raise BadRequest(MISSING.format(error.name)) from None
+    from rstitch.server import keys
     from rstitch.server.served import Served
 
-    with open_pair(resolved.config) as stitch:
-        return run(Served(stitch, resolved.config))
+    config = resolved.config
+    known_keys = keys.load(config.listen.keys_file, os.environ)
+    with open_pair(config) as stitch:
+        return run(Served(stitch, config, known_keys))
 
 
 def _options() -> Iterator[Parameter]:

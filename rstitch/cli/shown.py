@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from rstitch.stream import Stream
 
+
 def show(stream: Stream, quiet: bool = False) -> None:
     """Print pieces as they come: reasoning to stderr, answer to stdout.
 

@@ -32,7 +32,10 @@ def check(
         _check_prompt(side, request.prompts.get(side, ()), rows)
     if request.stop and None in [tokenizers[side] for side in sides]:
         raise BadRequest("stop strings need an engine with a tokenizer; use stop_token_ids")
+    if not isinstance(request.reuse, str | None):
+        raise BadRequest(f"reuse is {request.reuse!r}; it must be a name, or None for no reuse")
     _check_reads(request.policy, marks)
+    _check_bias(request, rows)
 
 
 def _check_counts(request: Request) -> None:
@@ -52,6 +55,16 @@ def _check_prompt(side: Side, prompt: tuple[int, ...], rows: Rows) -> None:
     worst = max(prompt, key=lambda token: token if token >= 0 else size - token)
     if not 0 <= worst < size:
         raise BadRequest(f"token id {worst} is outside the {side.name}'s vocabulary of {size}")
+
+
+def _check_bias(request: Request, rows: Rows) -> None:
+    side = max(request.policy.sides())
+    size = rows.runners[side].vocab_size
+    for token, _ in request.sampling.logit_bias:
+        if token >= size:
+            raise BadRequest(
+                f"logit_bias names token {token}; the {side.name}'s vocabulary has {size}"
+            )
 
 
 def _check_reads(policy: Policy, marks: Marks | None) -> None:

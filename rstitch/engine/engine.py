@@ -168,8 +168,15 @@ class InProcessEngine:
                 self._wake = None
 
     def stats(self) -> dict[str, Any]:
+        """How things are, from any thread: a step may be under way.
+
+        active, queued: answers. waiting: rows in flight by the side that writes next, without those
+        that wait for memory. kv: per side, `Rows.stats`. step_seconds: of a pass over one row.
+        """
+        rows = [one for one in list(self.scheduler.active.values()) if not one.stalled]
         return {
             "active": len(self.scheduler.active),
+            "waiting": {side.label: sum(one.side is side for one in rows) for side in Side},
             "queued": len(self.scheduler.queue) + len(self._inbox),
             "steps": self._count,
             "lost": {side.label: reason for side, reason in self.faults.lost.items()},
@@ -183,9 +190,15 @@ class InProcessEngine:
             self._take_inbox()
             for sequence in [*self.scheduler.active.values(), *self.scheduler.queue]:
                 self._undelivered += self._ended(sequence, "cancelled")
+            self.rows.forget()
         self._closed = True
         if self._wake:
             self._wake()
+
+    def forget(self) -> None:
+        """Free the KV that ended requests have left: for whoever uses the runners beside this."""
+        with self._stepping:
+            self.rows.forget()
 
     # -- the loop -------------------------------------------------------------------------------
 
@@ -225,6 +238,7 @@ class InProcessEngine:
                 try:
                     rows, fed, cached = self._feed(side)
                 except Exception as error:  # a row cannot be made: who asked ends, not the engine
+                    self.rows.forget()
                     self._fail([r for r in scheduler.active.values() if r.side is side], error)
                     return
                 if fed:
@@ -238,6 +252,7 @@ class InProcessEngine:
         if len(active) < 2 or all(row.pinned for row in active):
             return
         self._measure = False
+        self.rows.forget()  # as many rows as may be
         held = {side: self.rows.lengths(side, active) for side in self.runners}
         measure(self.runners, held, self.scheduler.costs, self.config.max_rows, self.clock)
 
@@ -275,7 +290,7 @@ class InProcessEngine:
             return [], []
         vocab_size = self.runners[side].vocab_size
         return asked, gate.read(
-            logits, asked, side, vocab_size, hidden, self.marks, self._gate_threads
+            logits, asked, side, vocab_size, hidden, self.marks, self._gate_threads, self.clock
         )
 
     def _feed(self, side: Side) -> tuple[list[Sequence], list[Extend], list[int]]:
@@ -370,8 +385,8 @@ class InProcessEngine:
                 if message in (sequence.id, sequence.id.partition(".")[0]):
                     self._undelivered += self._ended(sequence, "cancelled")
 
-    def _release(self, row: Sequence) -> None:
-        self.rows.release(row)
+    def _release(self, row: Sequence, whole: bool = True) -> None:
+        self.rows.release(row, whole)
         self.scheduler.remove(row)
 
     def _ended(self, row: Sequence, reason: FinishReason) -> list[Event]:
@@ -382,11 +397,12 @@ class InProcessEngine:
     def _fail(self, rows: list[Sequence], error: Exception) -> None:
         for row in rows:
             waiting = row.span.release() if row.span else []
-            self._release(row)
+            self._release(row, whole=False)
             self._undelivered += [*waiting, Failed(row.id, error, tuple(row.forwards))]
 
     def _fault(self, side: Side, rows: list[Sequence], error: Exception) -> None:
         """A pass has failed: its rows end, or all that cannot do without its side if it is lost."""
+        self.rows.forget()  # out of memory, what idle ones held may be gone
         lost, told = self.faults.judge(side, len(rows), error)
         if not lost:
             self._fail(rows, told)

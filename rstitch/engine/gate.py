@@ -5,6 +5,7 @@ From a device the host reads one small matrix per step, at the end.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from collections.abc import Sequence as Many
 from contextlib import nullcontext
@@ -13,10 +14,10 @@ import torch
 from torch import Tensor
 
 from rstitch import sampling
-from rstitch.engine import plain, signals
+from rstitch.engine import penalties, plain, signals
 from rstitch.engine.marks import Marks
 from rstitch.engine.sequence import Sequence
-from rstitch.engine.signals import Counters
+from rstitch.engine.signals import Clock, Counters
 from rstitch.engine.threads import Threads
 from rstitch.policy.base import Decision, Policy, Signals
 from rstitch.types import Proposal, Side
@@ -32,17 +33,19 @@ def read(
     hidden: Tensor | None = None,
     marks: Marks | None = None,
     threads: Threads | None = None,
+    clock: Clock = time.perf_counter,
 ) -> list[Proposal]:
     """One proposal per row of raw logits (rows, columns); updates each row's policy state.
 
     What no row asks for (draws, signals) is not computed: on small models each tensor operation
-    here shows in the time per token. hidden: (rows, width), where some policy reads `score`.
+    here shows in the time per token. hidden: (rows, width), where some policy reads `score`; clock:
+    the engine's, by which `elapsed` is told.
     """
     if plain.serves(logits, rows, vocab_size, hidden):
-        return plain.read(logits, rows, side, vocab_size, hidden)
+        return plain.read(logits, rows, side, vocab_size, hidden, clock)
     chosen = threads.chosen(logits.numel()) if threads else nullcontext()
     with torch.inference_mode(), chosen:
-        return _read(logits, rows, side, vocab_size, hidden, marks)
+        return _read(logits, rows, side, vocab_size, hidden, marks, clock)
 
 
 def _read(
@@ -52,6 +55,7 @@ def _read(
     vocab_size: int,
     hidden: Tensor | None,
     marks: Marks | None,
+    clock: Clock,
 ) -> list[Proposal]:
     logp = sampling.log_probs(logits, vocab_size)
     best, likeliest = logp.max(-1)
@@ -59,10 +63,14 @@ def _read(
     hot = [i for i, row in enumerate(rows) if row.request.sampling.temperature > 0]
     chosen, chosen_logp = likeliest, best
     counters = _counters(rows, logits.device) if hot or "coin" in reads else None
+    drawn_from = penalties.shifted(logp, rows, side)
+    if drawn_from is not logp:
+        chosen = drawn_from.argmax(-1)
     if counters is not None and hot:
-        chosen = _draw(logp, likeliest, rows, hot, counters)
+        chosen = _draw(drawn_from, chosen, rows, hot, counters)
+    if chosen is not likeliest:
         chosen_logp = logp.gather(1, chosen[:, None])[:, 0]
-    found = signals.compute(logp, best, rows, side, reads, counters, hidden, marks)
+    found = signals.compute(logp, best, rows, side, reads, counters, hidden, marks, clock)
     decision = _decide(found, rows)
     named = signals.columns(found, reads)
     table = _to_host(

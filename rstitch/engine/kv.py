@@ -197,8 +197,15 @@ class KVSlabs:
 
     @property
     def nbytes(self) -> int:
-        slabs = sum(k.nbytes + v.nbytes for k, v in self.layers.values())
-        return slabs + sum(part.nbytes for one in self._prefixes() for part in one.parts.values())
+        slabs = sum(k.nbytes + v.nbytes for k, v in list(self.layers.values()))
+        parts = [part for one in self._prefixes() for part in list(one.parts.values())]
+        return slabs + sum(part.nbytes for part in parts)
+
+    @property
+    def held(self) -> int:
+        """Tokens in slots and prefixes. Like `nbytes` for any thread: whoever asks how things are
+        may do so in the middle of a step."""
+        return sum(list(self.length.values())) + self.prefixed
 
     def check_integrity(self) -> None:
         """Free and taken slots are all the slots, each once, with lengths inside the capacity;
@@ -213,7 +220,7 @@ class KVSlabs:
         assert self.slots * self.capacity + self.prefixed <= self.cells
 
     def _prefixes(self) -> set[Prefix]:
-        return {share.prefix for share in self.shares.values()}
+        return {share.prefix for share in list(self.shares.values())}
 
     def _refer(self, slot: int, share: Share | None) -> None:
         """The row shares this from now on, and no longer what it did."""

@@ -1,5 +1,5 @@
 """The gate where little is asked: greedy rows on the CPU whose policies read the entropy alone, or
-score the hidden state of a row that is unsure.
+count tokens and seconds, or score the hidden state of a row that is unsure.
 
 The same numbers as `gate` and `sampling`, in a fraction of the time (docs/log.md): beside a small
 model's pass of a tenth of a millisecond, twenty tensor operations of a few microseconds each are
@@ -9,6 +9,7 @@ most of a step.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable
 from collections.abc import Sequence as Many
 
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from rstitch.engine.runner import AS_NUMPY
 from rstitch.engine.sequence import Sequence
+from rstitch.engine.signals import Clock
 from rstitch.policy.base import Floats
 from rstitch.sampling import IMPOSSIBLE
 from rstitch.types import Proposal, Side
@@ -36,8 +38,8 @@ def serves(
     for row in rows:
         asked = row.request
         if (
-            not (asked.policy.plain or asked.policy.quick)
-            or asked.sampling.temperature
+            not (asked.policy.plain or asked.policy.quick or asked.policy.counting)
+            or not asked.sampling.likeliest
             or asked.top_logprobs
         ):
             return False
@@ -67,8 +69,9 @@ def read(
     side: Side,
     vocab_size: int,
     hidden: Tensor | None = None,
+    clock: Clock = time.perf_counter,
 ) -> list[Proposal]:
-    """One proposal per row of raw logits (rows, columns); policies asked here have no memory.
+    """One proposal per row of raw logits (rows, columns); updates the memory of those that count.
 
     Row by row where there are few: numpy's calls along an axis cost three times those without.
     """
@@ -76,8 +79,9 @@ def read(
     read_all = _one_by_one if len(rows) <= FEW else _together
     found = read_all(raw, math.log(vocab_size))
     states = iter(()) if hidden is None else iter(_whole(hidden))
+    now = clock() if any(row.request.policy.counting for row in rows) else 0.0
     return [
-        _proposal(row, side, next(states, None), *numbers)
+        _proposal(row, side, next(states, None), now, *numbers)
         for row, numbers in zip(rows, found, strict=True)
     ]
 
@@ -108,11 +112,22 @@ def _together(raw: Floats, scale: float) -> Iterable[Numbers]:
 
 
 def _proposal(
-    row: Sequence, side: Side, hidden: Floats | None, token: int, logprob: float, entropy: float
+    row: Sequence,
+    side: Side,
+    hidden: Floats | None,
+    now: float,
+    token: int,
+    logprob: float,
+    entropy: float,
 ) -> Proposal:
     policy, told = row.request.policy, dict[str, float]()
     if policy.plain:
         next_side, keep = policy.decide_plainly(side, entropy)
+    elif policy.counting:
+        elapsed = float(np.float32(now - row.accepted))
+        next_side, keep, state = policy.decide_one(side, entropy, elapsed, row.state[0].tolist())
+        row.state = torch.tensor([state], dtype=torch.float32)
+        told = {"elapsed": elapsed} if policy.reads else told
     else:
         next_side, keep, told = policy.propose(side, entropy, row.length(side), hidden)
     return Proposal(len(row.tokens), token, side, keep, next_side, entropy, logprob, told)

@@ -33,6 +33,9 @@ class Request:
     """Answers to write. They share the prompt's KV; each draws by `types.sample_seed`."""
     may_degrade: bool = False
     """Where the LLM is lost the SLM goes on alone, which `Usage.degraded` tells."""
+    reuse: str | None = None
+    """A name in which KV is kept after the end, and taken over from ended requests of the same name
+    whose prompts begin alike. None does neither; nor do several samples."""
 
 
 def sample_ids(request_id: str, n: int) -> list[str]:

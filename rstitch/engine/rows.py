@@ -1,4 +1,5 @@
-"""Which sequence has a row of KV on which side: given, shared, taken away under pressure, freed.
+"""Which sequence has a row of KV on which side: given, shared, taken away under pressure, kept for
+the next request, freed.
 
 A row that is taken away costs nothing but time: the sequence keeps its tokens, and when it runs
 there again they are fed anew like any others that its side has not seen.
@@ -15,6 +16,7 @@ from typing import Any
 from rstitch.config import EngineConfig
 from rstitch.engine import memory, pressure
 from rstitch.engine.group import Group
+from rstitch.engine.idle import IdleRows
 from rstitch.engine.pressure import Claim
 from rstitch.engine.runner import Row, Runner
 from rstitch.engine.sequence import Sequence
@@ -39,6 +41,9 @@ class Rows:
         """All rows fit however long they get, so nobody has to ask in every step."""
         self.drops: Counter[Side] = Counter()
         self._groups: list[Group] = []
+        self.idle = {side: IdleRows(runner, config.idle_rows) for side, runner in runners.items()}
+        """Of requests that have ended. They give way before anybody else does."""
+        self._most = config.max_rows
 
     def check(self, side: Side, prompt: Many[int]) -> None:
         """Raise BadRequest, with the numbers, for a prompt that could never get its first token."""
@@ -75,11 +80,15 @@ class Rows:
         """The sequences on that side that have room for their next step, made by taking rows from
         others if need be. The rest are marked stalled. `active`: everybody, from old to young."""
         running = [sequence for sequence in active if sequence.side is side]
-        runner = self.runners[side]
+        runner, idle = self.runners[side], self.idle[side]
         for sequence in running:
             sequence.stalled = False
             if sequence.group is not None:
                 sequence.group.inherit(sequence, side, runner)
+            elif idle and side not in sequence.rows:
+                self._inherit(sequence, side)
+        if idle:
+            self._make_way(side, active)
         if not self._groups and self._ample(side, active):  # as nearly always, and this is quick
             return running
         denied, dropped = pressure.settle(
@@ -92,6 +101,24 @@ class Rows:
             if isinstance(owner, Sequence):
                 owner.stalled = owner.side is side
         return [sequence for sequence in running if not sequence.stalled]
+
+    def _inherit(self, sequence: Sequence, side: Side) -> None:
+        """Give it the row of an ended request whose prompt began like its own."""
+        space = sequence.request.reuse
+        if space is not None:
+            row = self.idle[side].take(sequence.request.prompts[side], space)
+            if row is not None:
+                sequence.rows[side] = row
+
+    def _make_way(self, side: Side, active: Many[Sequence]) -> None:
+        """Free idle rows until all others have what they need, and could grow."""
+        idle, fits = self.idle[side], self.runners[side].fits
+        if self._roomy[side] and len(active) + len(self._groups) + len(idle) <= self._most:
+            return
+        wanted = [claim.want for claim in self._claims(side, active)]
+        others = pressure.with_slack(wanted, self.limits[side])
+        while idle and not fits([*others, *idle.lengths]):
+            idle.give_way()
 
     def _claims(self, side: Side, active: Many[Sequence]) -> list[Claim[Owner]]:
         runner, claims = self.runners[side], list[Claim[Owner]]()
@@ -110,7 +137,7 @@ class Rows:
         return claims
 
     def lengths(self, side: Side, active: Many[Sequence]) -> list[int]:
-        """Tokens cached in every row that is open there."""
+        """Tokens cached in every row that is open there, but for idle ones."""
         return [claim.have for claim in self._claims(side, active) if claim.have is not None]
 
     def row(self, sequence: Sequence, side: Side) -> Row | None:
@@ -125,8 +152,9 @@ class Rows:
             row = sequence.rows[side] = runner.open() if row is None else row
         return row
 
-    def release(self, sequence: Sequence) -> None:
-        """The sequence has ended. Its rows are freed, or kept where its group needs them."""
+    def release(self, sequence: Sequence, whole: bool = True) -> None:
+        """The sequence has ended. Its rows are freed, or kept: where its group needs them, or for
+        a later request. whole: no pass of it has failed."""
         group = sequence.group
         if group:
             group.leave(sequence, self.runners)
@@ -135,7 +163,12 @@ class Rows:
         else:
             while sequence.rows:
                 side, row = sequence.rows.popitem()
-                self.runners[side].free(row)
+                space = sequence.request.reuse
+                if whole and space is not None:
+                    cached = self.runners[side].cached(row)
+                    self.idle[side].leave(row, tuple(sequence.unseen(side, 0, cached)), space)
+                else:
+                    self.runners[side].free(row)
         sequence.rows.clear()
 
     def abandon(self, sequence: Sequence, side: Side) -> None:
@@ -145,6 +178,12 @@ class Rows:
             with suppress(Exception):
                 self.runners[side].free(row)
 
+    def forget(self) -> None:
+        """Free all idle rows; again, a side that is lost may not be able to."""
+        for idle in self.idle.values():
+            with suppress(Exception):
+                idle.clear()
+
     def stats(self) -> dict[str, Any]:
         return {
             side.label: {
@@ -152,6 +191,23 @@ class Rows:
                 "bound": self.bytes[side],
                 "row_tokens": self.limits[side],
                 "dropped": self.drops[side],
+                "pages": self._pages(side, runner),
+                "idle_rows": len(self.idle[side]),
+                "idle_tokens": self.idle[side].tokens,
             }
             for side, runner in self.runners.items()
+        }
+
+    def _pages(self, side: Side, runner: Runner) -> dict[str, int]:
+        """What holds KV of requests in flight and of ended ones, is taken and holds none, and could
+        be taken. A page is the KV of one token: rows lie in slabs or in cells, which have no larger
+        unit."""
+        used, taken = runner.held, runner.nbytes // runner.token_bytes
+        idle = self.idle[side].tokens
+        most = min(self.bytes[side] // runner.token_bytes, self._most * self.limits[side])
+        return {
+            "used": used - idle,
+            "idle": idle,
+            "reserved": max(0, taken - used),
+            "free": max(0, most - taken),
         }

@@ -87,6 +87,11 @@ class Runner(Protocol):
         """KV memory taken now, whether rows fill it or not."""
         ...
 
+    @property
+    def held(self) -> int:
+        """Tokens whose KV is there, in all rows; of what rows share, some runners count each."""
+        ...
+
     def bound(self, nbytes: int) -> int:
         """Never take more KV memory than this from now on, while growing included.
 

@@ -55,6 +55,8 @@ class Sequence:
     """What may still be taken back, where the policy rewinds."""
     thought: tuple[int, bool] | None = None
     """Tokens looked at by `Marks.thinking`, and whether a thought was open after them."""
+    uses: dict[Side, tuple[int, Counter[int]]] = field(default_factory=dict)
+    """Tokens looked at by `used`, and how often it has seen each, as that side's ids."""
     discarded: set[Side] = field(default_factory=set)
     """Sides whose proposal for the next position was discarded."""
     broken: BadPolicy | None = None
@@ -95,6 +97,15 @@ class Sequence:
                 new = self.translation.read_all(side, new, self.sides[at:end])
             ids += new
         return ids
+
+    def used(self, side: Side) -> Counter[int]:
+        """How often the answer so far has each token, as that side's ids."""
+        seen, counts = self.uses.get(side, (0, Counter[int]()))
+        new = len(self.tokens) - seen
+        if new:
+            counts.update(self.unseen(side, len(self.request.prompts[side]) + seen, new))
+            self.uses[side] = len(self.tokens), counts
+        return counts
 
     def record(self, proposal: Proposal) -> None:
         """Take over what the policy decided about one proposal."""
@@ -137,6 +148,7 @@ class Sequence:
         self.counts["rewound"] += len(self.tokens) - n
         del self.tokens[n:], self.sides[n:]
         self.thought = None
+        self.uses.clear()
 
     def feed(self, side: Side, cached: int, limit: int) -> list[int]:
         """`unseen`, for good: `catchup` counts the answer's tokens among them that the side had not
@@ -166,4 +178,11 @@ class Sequence:
             rewound_tokens=self.counts["rewound"],
             degraded=self.degraded,
             seconds=now - self.accepted,
+            slm_cached_tokens=self._found(Side.SLM),
+            llm_cached_tokens=self._found(Side.LLM),
         )
+
+    def _found(self, side: Side) -> int:
+        """Tokens that were cached before the side's first pass."""
+        first = next((f for f in self.forwards if f.side is side), None)
+        return 0 if first is None else first.context - first.new_tokens

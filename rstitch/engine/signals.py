@@ -15,6 +15,9 @@ from rstitch.engine.sequence import Sequence
 from rstitch.policy.base import Policy, Signals
 from rstitch.types import Side
 
+Clock = Callable[[], float]
+"""Seconds, from any beginning."""
+
 Counters = tuple[Tensor, Tensor]
 """Seeds and positions, int64 (rows,): all that randomness depends on."""
 
@@ -43,6 +46,7 @@ def compute(
     counters: Counters | None,
     hidden: Tensor | None,
     marks: Marks | None,
+    clock: Clock,
 ) -> Signals:
     """Signals of rows of log-probabilities (rows, V), whose largest are `best`."""
     plain = Signals(torch.full((len(rows),), int(side), device=logp.device), sampling.entropy(logp))
@@ -64,6 +68,11 @@ def compute(
     if "context" in reads:
         lengths = [row.length(side) for row in rows]
         found["context"] = torch.tensor(lengths, dtype=torch.float32, device=device)
+    if "elapsed" in reads:
+        now = clock()
+        found["elapsed"] = torch.tensor(
+            [now - row.accepted for row in rows], dtype=torch.float32, device=device
+        )
     signals = replace(plain, **found)
     if "score" not in reads:
         return signals

@@ -137,6 +137,10 @@ class TorchRunner:
     def nbytes(self) -> int:
         return self.kv.nbytes
 
+    @property
+    def held(self) -> int:
+        return self.kv.held
+
     @cached_property
     def token_bytes(self) -> int:
         return sum(self._cell)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +73,7 @@ class Plan:
             "fingerprint": fingerprint(self.problems),
             "methods": {label: method.spec() for label, method in self.methods.items()},
             "reference": self.reference,
-            "sampling": {k: v for k, v in asdict(self.sampling).items() if k != "seed"},
+            "sampling": {k: v for k, v in self.sampling.as_dict().items() if k != "seed"},
             "max_tokens": self.max_tokens,
             "samples": self.samples,
             "repeats": self.repeats,

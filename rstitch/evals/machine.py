@@ -14,7 +14,7 @@ from huggingface_hub import try_to_load_from_cache
 
 import rstitch
 from rstitch import __version__
-from rstitch.pairs.hashes import digest as digest  # for the report
+from rstitch.pairs.hashes import digest
 
 
 def machine() -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 from rstitch.trace import Trace
@@ -23,7 +23,7 @@ def pack(trace: Trace) -> dict[str, Any]:
     return {
         "id": trace.id,
         "policy": trace.policy,
-        "sampling": asdict(trace.sampling),
+        "sampling": trace.sampling.as_dict(),
         "prompts": {side.label: list(ids) for side, ids in trace.prompts.items()},
         "models": trace.models,
         "meta": trace.meta,
@@ -41,7 +41,7 @@ def unpack(packed: dict[str, Any]) -> Trace:
     return Trace(
         id=packed["id"],
         policy=packed["policy"],
-        sampling=Sampling(**packed["sampling"]),
+        sampling=Sampling.of(packed["sampling"]),
         prompts={Side[k.upper()]: tuple(ids) for k, ids in packed["prompts"].items()},
         models=packed["models"],
         proposals=[_proposal(dict(zip(columns, row, strict=True))) for row in _rows(columns)],

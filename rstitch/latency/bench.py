@@ -23,6 +23,7 @@ class Bench:
         """Raises BadRequest where answers are being written."""
         if not engine.idle:
             raise BadRequest("answers are being written; measure before the first, or after all")
+        engine.forget()
         self.engine = engine
         self.sampling = (sampling or Sampling(seed=0)).seeded()
         self._open: list[tuple[Side, Row]] = []

@@ -45,6 +45,11 @@ class Cells:
     def nbytes(self) -> int:
         return self._context.cells * self.token_bytes if self._context else 0
 
+    @property
+    def held(self) -> int:
+        """Tokens of all rows; what two share counts twice."""
+        return sum(list(self.length.values()))
+
     def bound(self, nbytes: int) -> int:
         """Never take more than that from now on; no row may be open. Returns a row's limit."""
         assert not self.length, self.length

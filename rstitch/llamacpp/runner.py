@@ -124,6 +124,10 @@ class LlamaRunner:
     def nbytes(self) -> int:
         return self.kv.nbytes
 
+    @property
+    def held(self) -> int:
+        return self.kv.held
+
     def bound(self, nbytes: int) -> int:
         return self.kv.bound(nbytes)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from rstitch.defaults import Habits
 from rstitch.errors import BadRequest
 from rstitch.types import Sampling, Side
 from rstitch.units import nats
@@ -60,6 +61,8 @@ class Preset:
     """Normalised, or in nats as "0.24nats"."""
     sampling: Sampling | None = None
     """None: as the LLM's generation_config says."""
+    habits: Habits = Habits()
+    """For answers within limits, in a table of the same name."""
     checked: bool = False
     """`rstitch check` has passed on the published files."""
     measured: bool = False
@@ -98,14 +101,24 @@ def _preset(name: str, content: dict[str, Any], path: Path) -> Preset:
         card = json.loads((path.parent / content.pop("card")).read_text(encoding="utf-8"))
         content["tau"] = card["tau"]
     slm, llm = (_side(content.pop(side.label, None), side, path) for side in Side)
-    sampling = content.pop("sampling", None)
+    sampling, habits = content.pop("sampling", None), content.pop("habits", None)
     _check_fields(content, Preset, str(path), leave_out={"name", "slm", "llm"})
     if isinstance(content.get("tau"), str) and nats(content["tau"]) is None:
         raise BadRequest(f"{path}: tau is {content['tau']!r}; write 0.02 or '0.24nats'")
     if sampling is not None:
         _check_fields(sampling, Sampling, f"{path}, sampling")
-        content["sampling"] = Sampling(**sampling)
+        content["sampling"] = Sampling.of(sampling)
+    if habits is not None:
+        content["habits"] = _habits(habits, f"{path}, habits")
     return Preset(name, slm, llm, **content)
+
+
+def _habits(table: Any, where: str) -> Habits:
+    if not isinstance(table, dict):
+        raise BadRequest(f"{where} is {table!r}; it must be a table")
+    _check_fields(table, Habits, where)
+    values: dict[str, Any] = {k: tuple(v) if type(v) is list else v for k, v in table.items()}
+    return Habits(**values)
 
 
 def _side(table: Any, side: Side, path: Path) -> SidePreset:
@@ -125,6 +138,8 @@ KINDS = {
     "special_tokens": (dict,),
     "sampling": (dict,),
     "calibration": (dict,),
+    **dict.fromkeys(("shortest", "after", "longest"), (int,)),
+    **dict.fromkeys(("ceilings", "taus"), (list,)),
 }
 FLAGS = ("checked", "measured")
 

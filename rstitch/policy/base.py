@@ -23,7 +23,8 @@ from rstitch.errors import BadRequest
 from rstitch.types import Side
 
 SIGNALS = (
-    "max_prob", "coin", "margin", "top_probs", "phase", "boundary", "context", "score", "span",
+    "max_prob", "coin", "margin", "top_probs", "phase", "boundary", "context", "elapsed", "score",
+    "span",
 )  # fmt: skip
 """What `Policy.reads` may name. Side and entropy are always there."""
 
@@ -62,6 +63,8 @@ class Signals:
     completed a blank line."""
     context: Tensor = UNASKED
     """float32: tokens that the side has to know here, its prompt and the answer so far."""
+    elapsed: Tensor = UNASKED
+    """float32: seconds since the request was accepted, when the distribution was read."""
     score: Tensor = UNASKED
     """float32: what `Policy.score` made of the final hidden state."""
 
@@ -109,6 +112,8 @@ class Policy(ABC):
         decides = "decide" in vars(cls) and "decide_plainly" not in vars(cls)
         if cls.reads or decides:  # what it inherited says nothing about its own rule
             cls.plain = False
+        if "decide_one" not in vars(cls) and {"reads", "decide"} & vars(cls).keys():
+            cls.counting = False
         if "propose" not in vars(cls) and {"reads", "decide", "score"} & vars(cls).keys():
             cls.quick = False
 
@@ -132,6 +137,18 @@ class Policy(ABC):
         entropy: a float32 value.
         """
         raise NotImplementedError(f"{type(self).__name__} is not plain")
+
+    counting: ClassVar[bool] = False
+    """It reads no more than `elapsed`, and has `decide_one`."""
+
+    def decide_one(
+        self, side: Side, entropy: float, elapsed: float, state: Sequence[float]
+    ) -> tuple[Side, bool, Sequence[float]]:
+        """(next side, keep, state) of one row: `decide` in plain numbers, where `counting` is true.
+
+        entropy, elapsed, state: float32 values. The state returned is rounded to float32.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is not counting")
 
     quick: ClassVar[bool] = False
     """It reads `context` and `score`, remembers nothing, and has `propose`."""

@@ -14,6 +14,7 @@ REGISTRY: dict[str, str] = {
     "phase": "rstitch.policy.phase:PerPhase",
     "rewind": "rstitch.policy.rewind:Rewind",
     "router": "rstitch.policy.router:Router",
+    "steered": "rstitch.policy.steered:Steered",
     "slm": "rstitch.policy.alone:SLMAlone",
     "llm": "rstitch.policy.alone:LLMAlone",
     "random": "rstitch.policy.twostate:TwoState",

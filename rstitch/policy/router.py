@@ -31,6 +31,7 @@ from rstitch.policy.base import (
     need_number,
     threshold,
 )
+from rstitch.policy.lambdas import above_of
 from rstitch.policy.network import Network, network_of, read_card, read_network
 from rstitch.types import Side
 
@@ -40,7 +41,7 @@ SHIPPED = Path(__file__).parents[1] / "pairs" / "builtin" / "router"
 
 @dataclass(frozen=True, slots=True)
 class Router(Policy):
-    """Leave the SLM where H > tau and the network's score > 0, the LLM where H <= tau."""
+    """Leave the SLM where H > tau and the network's score > above, the LLM where H <= tau."""
 
     name: ClassVar[str] = "router"
     reads: ClassVar[tuple[str, ...]] = ("context", "score")
@@ -51,6 +52,11 @@ class Router(Policy):
     """Directory that `rstitch train-router` wrote; the built-in pair's where none is named."""
     tau: float | None = None
     """Normalised entropy from which it is asked; what it was trained with if left out."""
+    price: float | None = None
+    """lambda, what the time of a plain stitched answer is worth in correctness: the dial between
+    accuracy (0) and speed. The one it was trained with if left out."""
+    above: float | None = None
+    """Log-odds above which the LLM is asked; follows from `price` if left out."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.file, str):
@@ -58,6 +64,11 @@ class Router(Policy):
         if self.tau is None:  # in a trace it is there, so that explain needs no file
             object.__setattr__(self, "tau", float(read_card(self._path)["tau"]))
         need_number("tau", self.tau)
+        if self.above is None:
+            card = None if self.price is None else read_card(self._path)
+            object.__setattr__(self, "above", 0.0 if card is None else above_of(self.price, card))
+        need_number("above", self.above, "-0.5")
+        object.__setattr__(self, "above", float(np.float32(self.above)))  # as the state has it
 
     @property
     def _path(self) -> str:
@@ -80,12 +91,17 @@ class Router(Policy):
         return (Side.SLM,) if self._tau >= 1 else (Side.SLM, Side.LLM)
 
     def initial_state(self) -> tuple[float, ...]:
-        return (threshold(self._tau),)
+        return (threshold(self._tau), self._above)
 
     @property
     def _tau(self) -> float:
         assert self.tau is not None
         return self.tau
+
+    @property
+    def _above(self) -> float:
+        assert self.above is not None
+        return self.above
 
     def score(self, hidden: Tensor, signals: Signals) -> Tensor:
         found = self.network(hidden, signals.entropy, signals.context)
@@ -101,11 +117,11 @@ class Router(Policy):
             return (Side.LLM if unsure else Side.SLM), True, told
         assert hidden is not None
         score = float(np.float32(self.network.one(hidden, entropy, context)))
-        leaves = score > 0
+        leaves = score > self._above
         told = {"context": float(context), "score": score}
         return (Side.LLM if leaves else Side.SLM), not leaves, told
 
     @classmethod
     def decide(cls, signals: Signals, state: Tensor) -> Decision:
         unsure = signals.entropy > state[:, 0]
-        return hand_off(signals, unsure & (signals.score > 0), ~unsure, state)
+        return hand_off(signals, unsure & (signals.score > state[:, 1]), ~unsure, state)

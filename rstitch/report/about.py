@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
+from rstitch.defaults import told
 from rstitch.evals import directory
 from rstitch.report.loaded import Loaded
+from rstitch.types import SHIFTS
 
 
 def about(run: Loaded) -> list[tuple[str, str]]:
@@ -71,10 +73,9 @@ def _task(asked: Mapping[str, Any]) -> str:
 
 def _decoding(asked: Mapping[str, Any]) -> str:
     sampling = asked.get("sampling", {})
-    if sampling.get("temperature", 0) == 0:
-        how = "greedy"
-    else:
-        how = ", ".join(f"{k.replace('_', '-')} {v:g}" for k, v in sampling.items() if v)
+    counts = sampling if sampling.get("temperature", 0) else dict.fromkeys(SHIFTS, 0)
+    said = [told(k.replace("_", "-"), v) for k, v in sampling.items() if v and k in counts]
+    how = ", ".join(said if sampling.get("temperature", 0) else ["greedy", *said])
     return f"{how}, at most {asked['max_tokens']} tokens, seed {asked.get('seed', 0)}"
 
 

@@ -22,8 +22,8 @@ from typing import Any
 
 from rstitch.errors import BadRun
 from rstitch.evals import directory
-from rstitch.evals.machine import digest
 from rstitch.evals.table import Row
+from rstitch.pairs.hashes import digest
 from rstitch.report.claim import claims
 from rstitch.report.found import Found
 from rstitch.report.loaded import Loaded, Tell, load, silent

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rstitch.evals.machine import digest
+from rstitch.pairs.hashes import digest
 from rstitch.text import TextStream
 from rstitch.trace import Trace
 from rstitch.types import Side

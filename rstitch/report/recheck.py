@@ -6,7 +6,6 @@ hash was edited too, as far as something else in the run depends on it.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from rstitch.errors import RStitchError
 from rstitch.evals import directory
 from rstitch.evals.methods import METHODS, make
 from rstitch.evals.methods.base import Method, Question
+from rstitch.evals.seeds import seed_of
 from rstitch.evals.verify import Verifier
 from rstitch.policy import REGISTRY as POLICIES
 from rstitch.report import beside, by_engine, timed
@@ -159,8 +159,8 @@ class _Run:
 
     def _due(self, one: Mapping[str, Any]) -> Due:
         asked, label, problem = self.config["asked"], one["method"], one["problem"]
-        drawn = seed(asked["seed"], problem, one["sample"])
-        sampling = Sampling(**{**asked["sampling"], "seed": drawn})
+        drawn = seed_of(asked["seed"], problem, one["sample"])
+        sampling = Sampling.of({**asked["sampling"], "seed": drawn})
         text = (
             self.answers.problems[problem].text if problem in self.places and self.answers else ""
         )
@@ -188,9 +188,3 @@ class _Run:
                     f"{method}: its rate is of {tokens} tokens, its answers have "
                     f"{self.written[method]}"
                 )
-
-
-def seed(of_run: int, problem: str, sample: int) -> int:
-    """As `Plan.question` draws it."""
-    key = f"{of_run}/{problem}/{sample}".encode()
-    return int.from_bytes(hashlib.sha256(key).digest()[:7], "big")

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from rstitch.errors import BadRequest
+from rstitch.files import replaced
 from rstitch.report.draw.scene import Scene
 
 PAGE, CARD = '<meta name="generator" content="rstitch', '"records_sha256"'
@@ -45,14 +46,9 @@ def directory(option: str, path: Path) -> None:
 
 def save(option: str, path: Path, text: str) -> None:
     """All or nothing: an earlier file stays as it was if this fails."""
-    target = path.resolve()
-    beside = target.with_name(f".{target.name[:100]}.{os.getpid()}.tmp")
     try:
-        try:
-            beside.write_text(text, encoding="utf-8", errors="replace")
-            beside.replace(target)
-        finally:
-            beside.unlink(missing_ok=True)
+        with replaced(path) as partial:
+            partial.write_text(text, encoding="utf-8", errors="replace")
     except OSError as error:
         raise BadRequest(f"{option} {path} cannot be written: {error.strerror}") from error
 

@@ -22,6 +22,7 @@ from rstitch.errors import BadRequest, BadRun
 from rstitch.evals import directory
 from rstitch.evals.directory import Run
 from rstitch.policy import make
+from rstitch.policy.lambdas import shift_of
 from rstitch.policy.network import save
 from rstitch.router import labels, step
 from rstitch.router.card import card_of
@@ -31,7 +32,7 @@ from rstitch.router.prices import PassPrices, measured
 from rstitch.router.problems import Graded
 from rstitch.router.rollouts import seed_of
 from rstitch.router.trial import Trial, tried
-from rstitch.router.warm import Trainable, fit, shift_of
+from rstitch.router.warm import Trainable, fit
 
 if TYPE_CHECKING:
     from rstitch.api import Stitch

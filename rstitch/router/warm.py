@@ -1,13 +1,8 @@
 """The supervised start: how likely is it that keeping the SLM's token here loses the answer?
 
 From paired rollouts the network learns P(handing over is right and keeping is wrong), by maximum
-likelihood, so its log-odds are calibrated. With reward r (1 - lambda L) and a hand-off that takes
-`dL` longer, handing over pays where
-
-    P > lambda dL / (1 - lambda L)
-
-(what the hand-off costs on average against what it saves), so the dial lambda is a shift of the
-log-odds by that bound's, without training again.
+likelihood, so its log-odds are calibrated and lambda is a bound on them
+(`rstitch.policy.lambdas`), without training again.
 """
 
 from __future__ import annotations
@@ -24,8 +19,6 @@ from rstitch.policy.network import Layer, Network, features
 from rstitch.router.decisions import Seen
 
 BATCH = 512
-MOST = 100.0
-"""Log-odds that nothing outweighs."""
 HELD_OUT = 10
 """Every so-manieth problem says when to stop."""
 
@@ -138,15 +131,3 @@ def fit(
 def likelihood(model: Trainable, inputs: Tensor, harm: Tensor) -> float:
     """Mean negative log-likelihood, nats per decision."""
     return float(nn.functional.binary_cross_entropy_with_logits(model(inputs), harm.float()))
-
-
-def shift_of(price: float, hand_off: float, answer: float) -> float:
-    """What lambda adds to the log-odds: price is lambda, the others seconds over the reference's.
-
-    MOST (never keep) at 0: where time is worth nothing, nothing is risked.
-    """
-    worth = 1 - price * answer  # of a right answer
-    bound = price * hand_off / worth if worth > 0 else math.inf
-    if bound <= 0:
-        return MOST
-    return math.log((1 - bound) / bound) if bound < 1 else -MOST

@@ -15,6 +15,7 @@ from rstitch.server import info, writing
 from rstitch.server.errors import Problem, problem_of
 from rstitch.server.playground import routes
 from rstitch.server.served import Served
+from rstitch.server.warm import warm
 
 
 def create(served: Served) -> FastAPI:
@@ -22,12 +23,14 @@ def create(served: Served) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        reader = asyncio.create_task(served.loop.run())
+        tasks = [asyncio.create_task(one) for one in (served.loop.run(), warm(served))]
+        watch = asyncio.create_task(served.health.run())
         try:
             yield
         finally:
-            served.loop.engine.close()
-            await reader
+            watch.cancel()
+            await asyncio.to_thread(served.loop.engine.close)
+            await asyncio.gather(*tasks)
 
     app = FastAPI(title="rstitch", version=__version__, lifespan=lifespan)
     for kind in (Problem, RStitchError):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rstitch.api import Stitch
@@ -12,7 +12,7 @@ from rstitch.errors import BadRequest
 from rstitch.pairs import bound
 from rstitch.policy import Policy
 from rstitch.prompts import Prompt, starts_thinking
-from rstitch.server import chat, completions
+from rstitch.server import chat, completions, drawn
 from rstitch.server.chat import Chat
 from rstitch.server.completions import Completion
 from rstitch.server.config import Limits
@@ -24,7 +24,6 @@ from rstitch.types import Sampling, Side
 
 COMPLETION_TOKENS = 16
 """What OpenAI's completions default to."""
-SAMPLING = ("temperature", "top_p", "top_k", "min_p")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,9 @@ class Asking:
         policy = self.names.policy(body.model, body.rstitch or Asked())
         bound.check(policy, self.stitch.models)
         self._check(body)
-        sampling = _sampling(body, self.stitch.defaults.sampling)
+        own, most = self.stitch.defaults.sampling, self.limits.max_logit_bias
+        sampling = drawn.sampling(body, own, most)
+        self._check_bias(sampling, policy)
         found = [self._prompt(one, policy) for one in _prompts(body)]
         requests = tuple(self._request(body, policy, sampling, ids) for ids in found)
         return Task(
@@ -117,18 +118,36 @@ class Asking:
         param = "messages" if isinstance(given, list) and isinstance(given[0], dict) else "prompt"
         try:
             if isinstance(given, list) and isinstance(given[0], int):
+                self._check_ids("prompt", given, Side.LLM)
                 empty: dict[Side, tuple[int, ...]] = dict.fromkeys(policy.sides(), ())
-                found = self.stitch.begun(empty, given)  # type: ignore[arg-type]  # all are ids
+                found = self.stitch.begun(empty, given)
             else:
                 raw = param == "prompt"
                 found = self.stitch.prompts(given, policy=policy, raw=raw)  # type: ignore[arg-type]
         except BadRequest as error:
             raise bad(str(error), param) from None
-        most, size = self.limits.max_prompt_tokens, max(map(len, found.values()))
-        if most is not None and size > most:
-            told = f"the prompt has {size} tokens; this server takes at most {most}"
-            raise bad(told, param, "context_length_exceeded")
+        for side, ids in found.items():
+            self._fits(side, len(ids), param)
         return found
+
+    def _check_ids(self, name: str, ids: Iterable[Any], side: Side) -> None:
+        size, worst = self.stitch.models[side].runner.vocab_size, max(ids, default=0)
+        if worst >= size:
+            raise bad(f"{name} has token {worst}; the {side.name}'s vocabulary has {size}", name)
+
+    def _check_bias(self, sampling: Sampling, policy: Policy) -> None:
+        ids = (token for token, _ in sampling.logit_bias)
+        self._check_ids("logit_bias", ids, max(policy.sides()))
+
+    def _fits(self, side: Side, size: int, param: str) -> None:
+        context, most = self.stitch.models[side].runner.max_length, self.limits.max_prompt_tokens
+        told = ""
+        if most is not None and size > most:
+            told = f"this server takes at most {most}"
+        elif size >= context:
+            told = f"the {side.name}'s context is {context}"
+        if told:
+            raise bad(f"the prompt has {size} tokens; {told}", param, "context_length_exceeded")
 
     def _request(
         self,
@@ -159,7 +178,7 @@ class Asking:
             raise bad(told, "max_tokens")
         if asked is None and isinstance(body, Completion):
             asked = COMPLETION_TOKENS
-        room = min(
+        room: int = min(
             self.stitch.models[side].runner.max_length - len(ids) for side, ids in prompts.items()
         )
         wanted = asked or self.limits.default_max_tokens or most or room
@@ -176,15 +195,6 @@ def _prompts(body: Chat | Completion) -> list[Any]:
 
 def _top(body: Chat | Completion) -> int:
     return (body.logprobs if isinstance(body, Completion) else body.top_logprobs) or 0
-
-
-def _sampling(body: Chat | Completion, own: Sampling) -> Sampling:
-    """The pair's own, but for what the request says."""
-    given = {name: value for name in SAMPLING if (value := getattr(body, name)) is not None}
-    if given.get("top_k") == -1:
-        given["top_k"] = 0
-    seed = None if body.seed is None else body.seed % 2**63
-    return replace(own, **given, seed=seed).seeded()
 
 
 def ignored(body: Chat | Completion) -> tuple[str, ...]:

@@ -46,6 +46,4 @@ def prompts(body: Completion) -> list[str | list[int]]:
     given = body.prompt
     if isinstance(given, str):
         return [given]
-    if isinstance(given[0], int):
-        return [[token for token in given if isinstance(token, int)]]
-    return [one for one in given if isinstance(one, str | list)]
+    return [given] if isinstance(given[0], int) else list(given)

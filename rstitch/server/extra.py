@@ -17,6 +17,21 @@ from rstitch.types import Token, Usage
 VERSION = 1
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, Field(pattern="^[a-z][a-z0-9_-]*$", max_length=64)]
+
+
+class Rule(BaseModel):
+    """A policy with its parameters, which are numbers: `{"name": "window", "window": 4}`."""
+
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+    __pydantic_extra__: dict[str, int | float | None] = Field(init=False)
+
+    name: Name
+
+    @property
+    def params(self) -> dict[str, int | float]:
+        found = self.__pydantic_extra__ or {}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 class Asked(Fields):
@@ -25,8 +40,8 @@ class Asked(Fields):
     version: Literal[1] | None = None
     tau: Annotated[float, Field(ge=-1, le=2)] | None = None
     """Entropy threshold; below 0 the LLM writes alone, from 1 on the SLM."""
-    policy: Annotated[str, Field(pattern="^[a-z][a-z0-9_-]*$", max_length=64)] | None = None
-    """Who writes the next token, by the name of a rule without parameters but tau."""
+    policy: Name | Rule | None = None
+    """Who writes the next token: the name of a rule, or an object of its name and parameters."""
     max_llm_share: Share | None = None
     """Ceiling on the LLM's share of the answer."""
     max_llm_tokens: Annotated[int, Field(ge=0, lt=2**31)] | None = None
@@ -121,7 +136,7 @@ def summary(
 
 def schema() -> dict[str, Any]:
     """JSON Schema of what a request may say, with that of replies and tokens beside it."""
-    parts = {"request": Asked, "reply": Summary, "token": Told}
+    parts: dict[str, type[BaseModel]] = {"request": Asked, "reply": Summary, "token": Told}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "version": VERSION,

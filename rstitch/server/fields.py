@@ -17,8 +17,10 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 class Fields(BaseModel):
     """Strict: a text is no number. What is not known may be null and nothing else."""
 
-    model_config = ConfigDict(strict=True, extra="allow", protected_namespaces=())
-    __pydantic_extra__: dict[str, None]
+    model_config = ConfigDict(
+        strict=True, extra="allow", protected_namespaces=(), allow_inf_nan=False
+    )
+    __pydantic_extra__: dict[str, None] = Field(init=False)
 
 
 class Only:
@@ -48,6 +50,8 @@ def _same(value: Any, other: Any) -> bool:
     return bool(value == other) and isinstance(value, bool) == isinstance(other, bool)
 
 
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+TokenId = Annotated[str, Field(pattern="^(0|[1-9][0-9]{0,8})$")]
 Text = Annotated[str, Field(min_length=1, max_length=256)]
 
 
@@ -78,6 +82,12 @@ class Shared(Fields):
     """0 and -1 keep all; the pair's own if left out."""
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     """The pair's own if left out."""
+    presence_penalty: Penalty | None = None
+    """Taken from the logits of tokens that the answer has; the pair's own if left out."""
+    frequency_penalty: Penalty | None = None
+    """The same for each time that the answer has the token; the pair's own if left out."""
+    logit_bias: dict[TokenId, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    """Added to the logits of these tokens, by the LLM's ids (the SLM's where it is alone)."""
     max_tokens: Annotated[int, Field(ge=1, lt=2**31)] | None = None
     """Of the answer; fewer where the context holds no more."""
 
@@ -98,9 +108,6 @@ class Ignored(Fields):
 class Refused(Fields):
     """Refused but for the values that do nothing."""
 
-    presence_penalty: Annotated[Any, Only(0)] = None
-    frequency_penalty: Annotated[Any, Only(0)] = None
-    logit_bias: Annotated[Any, Only({})] = None
     repetition_penalty: Annotated[Any, Only(1)] = None
     length_penalty: Annotated[Any, Only(1)] = None
     min_tokens: Annotated[Any, Only(0)] = None

@@ -12,7 +12,6 @@ from starlette.responses import JSONResponse, Response
 from rstitch import __version__
 from rstitch.server import extra
 from rstitch.server.errors import Problem
-from rstitch.server.models import unknown
 from rstitch.server.served import Served
 
 
@@ -29,7 +28,7 @@ def router(served: Served) -> APIRouter:
         for name, what in served.names.listed():
             if model == name:
                 return JSONResponse(_model(served, name, what))
-        raise unknown(model, [name for name, _ in served.names.listed()])
+        raise served.names.unknown(model)
 
     @routes.get("/health", summary="Whether the engine gets on with its work")
     async def health() -> Response:

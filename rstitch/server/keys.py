@@ -3,16 +3,16 @@
 A key file, for `--keys-file`, and the variable RSTITCH_API_KEYS, which adds to it:
 
     [keys]
-    ann = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
-    ben = "rs-S0me-long-rand0m-text"
+    ann = "sha256:..."           # 64 hexadecimal digits, of the key
+    ben = "rs-..."               # or the key itself
 
     [keys.eve]
-    sha256 = "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752"
+    sha256 = "..."               # or key = "rs-..."
     concurrency = 4              # requests at once
     tokens_per_minute = 60000    # of prompts and answers
     tokens_per_day = 1000000
 
-    RSTITCH_API_KEYS="ann=rs-S0me-long-rand0m-text,ben=sha256:9f86d0..."
+    RSTITCH_API_KEYS="dan=sha256:...,joe=rs-..."
 
 To make one: `python -c "import secrets; print('rs-' + secrets.token_urlsafe(32))"`, and what to
 store of it: `printf %s KEY | sha256sum`. A plain SHA-256 is enough, since such a key cannot be

@@ -8,10 +8,11 @@ of it: that is what keeps a token of 70 microseconds from costing a hundred more
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rstitch.engine.request import Engine, Request, sample_ids
-from rstitch.types import Event, Token
+from rstitch.errors import SideLost
+from rstitch.types import Event, Failed, Token
 
 Arrived = list[tuple[int, Event]]
 """Events with the index of the answer, of those asked for together, that they belong to."""
@@ -90,8 +91,10 @@ class Inbox:
 class Loop:
     """`open` from the event loop's thread; `run` is a task for as long as the server lives."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, on_lost: Callable[[], None]) -> None:
+        """on_lost: called when an answer has ended because a side is lost."""
         self.engine = engine
+        self.on_lost = on_lost
         self.inboxes: dict[str, Inbox] = {}
 
     def open(self, requests: Sequence[Request]) -> Inbox:
@@ -103,3 +106,5 @@ class Loop:
             inbox = self.inboxes.get(event.request)
             if inbox is not None:
                 inbox.put(event)
+            if isinstance(event, Failed) and isinstance(event.error, SideLost):
+                self.on_lost()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import socket
 import sys
-from collections.abc import Callable
+import threading
 from dataclasses import asdict
 from types import FrameType
 
@@ -16,7 +18,14 @@ from rstitch.server.app import create
 from rstitch.server.config import ServerConfig
 from rstitch.server.served import Served
 
-INTERRUPTED = 130
+INTERRUPTED, FAILED = 130, 1
+"""Exit statuses."""
+LAST_WORDS = 1
+"""Seconds that connections get once there is nothing more to wait for."""
+PATIENCE = 4.0
+"""Seconds after the loss of a side at which the process ends, whatever still hangs."""
+MAX_HEADERS = 32 * 1024
+"""Bytes of a request's line and headers."""
 
 
 def open_pair(config: ServerConfig) -> Stitch:
@@ -34,17 +43,11 @@ def open_pair(config: ServerConfig) -> Stitch:
     )
 
 
-def run(served: Served) -> int:
-    """Serve until somebody ends it; the exit status."""
-    server = Server(served)
-    server.run()
-    return server.status
-
-
 class Server(uvicorn.Server):
-    """Ends when what it has begun is answered, at the first signal; at once at the second."""
+    """The first signal lets it finish what it has begun, the second ends it at once. Where a side
+    is lost it tells everybody, and ends with a status that says so."""
 
-    def __init__(self, served: Served, ready: Callable[[str], None] | None = None) -> None:
+    def __init__(self, served: Served) -> None:
         listen = served.config.listen
         super().__init__(
             uvicorn.Config(
@@ -53,17 +56,17 @@ class Server(uvicorn.Server):
                 port=listen.port,
                 log_config=None,
                 lifespan="on",
-                timeout_graceful_shutdown=1,
+                timeout_graceful_shutdown=LAST_WORDS,
                 server_header=False,
+                access_log=False,
+                h11_max_incomplete_event_size=MAX_HEADERS,
             )
         )
         self.served = served
         self.status = 0
-
-    async def startup(self, sockets: list[object] | None = None) -> None:
-        await super().startup(sockets)  # type: ignore[arg-type]  # passed on
-        if self.started:
-            sys.stderr.write(f"rstitch: serving {self.served.names.pair} at {self.url}\n")
+        self._ending: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        served.on_lost = self._lost
 
     @property
     def url(self) -> str:
@@ -72,9 +75,55 @@ class Server(uvicorn.Server):
         port = self.servers[0].sockets[0].getsockname()[1]
         return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+        if self.started:
+            sys.stderr.write(f"rstitch: serving {self.served.names.pair} at {self.url}\n")
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        again = self.status == INTERRUPTED or self.served.door.draining
         if sig == signal.SIGINT:
             self.status = INTERRUPTED
-        if self.should_exit:
-            os._exit(self.status or 1)
+        if again:
+            os._exit(self.status or FAILED)
+        self.end()
+
+    def end(self) -> None:
+        """From any thread: let nobody in, finish what is in flight within the grace, and end."""
+        assert self._loop is not None, "it is not running"
+        self.served.door.draining = True
+        self._loop.call_soon_threadsafe(self._begin_end)
+
+    def _begin_end(self) -> None:
+        self._ending = self._ending or asyncio.create_task(self._end())
+
+    async def _end(self) -> None:
+        if not await self.served.door.drain():
+            await asyncio.to_thread(self.served.loop.engine.close)
         self.should_exit = True
+
+    def _lost(self, reason: str) -> None:
+        """Called on the event loop. The device may hang, so nothing waits for it for long."""
+        if self.status == FAILED:
+            return
+        self.status = FAILED
+        sys.stderr.write(f"rstitch: {reason}; ending\n")
+        watch = threading.Timer(PATIENCE, os._exit, (FAILED,))
+        watch.daemon = True
+        watch.start()
+        self._ending = asyncio.create_task(self._close(watch))
+
+    async def _close(self, watch: threading.Timer) -> None:
+        await asyncio.to_thread(self.served.loop.engine.close)
+        self.should_exit = True
+        watch.cancel()
+
+
+def run(served: Served) -> int:
+    """Serve until something ends it; the exit status."""
+    server = Server(served)
+    server.run()
+    if not server.started:
+        return FAILED
+    return server.status

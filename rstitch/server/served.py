@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rstitch.api import Stitch
@@ -23,6 +24,7 @@ from rstitch.server.loop import Loop
 from rstitch.server.models import Names
 from rstitch.server.playground.traces import Traces
 from rstitch.server.quota import Quotas
+from rstitch.server.rules import Rules
 from rstitch.server.words import Words
 
 LOG = logging.getLogger("rstitch.server")
@@ -35,6 +37,8 @@ class Served:
     stitch: Stitch
     config: ServerConfig
     keys: Keys = field(default_factory=Keys)
+    default: Policy | None = None
+    """Where a request names none; the plain rule at the pair's tau if left out."""
     names: Names = field(init=False)
     loop: Loop = field(init=False)
     asking: Asking = field(init=False)
@@ -44,17 +48,18 @@ class Served:
     entry: Entry = field(init=False)
     traces: Traces = field(init=False)
     started: int = field(default_factory=lambda: int(time.time()))
+    on_lost: Callable[[str], None] = lambda reason: None
+    """Called with the reason when the server cannot go on."""
     _prints: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         models = self.stitch.models
         self.names = Names(
             pair=self.config.listen.served_name or self.config.models.pair,
-            default=self.stitch.policy(None, None),
+            rules=Rules(self.default or self.stitch.policy(None, None), self.config.bounds),
             vocab_size=models[max(models)].runner.vocab_size,
-            bounds=self.config.bounds,
         )
-        self.loop = Loop(self.stitch.engine)
+        self.loop = Loop(self.stitch.engine, self._side_lost)
         limits, finish = self.config.limits, self.config.failures.on_side_failure == "finish"
         self.asking = Asking(self.stitch, self.names, limits, may_degrade=finish)
         self.health = Health(self.stitch.engine, limits.health_seconds)
@@ -83,6 +88,13 @@ class Served:
         if found.status == 500:
             LOG.error("an answer failed", exc_info=error)
         return found
+
+    def _side_lost(self) -> None:
+        """Without the LLM it may go on, if it was told to; without the SLM it cannot."""
+        goes_on = self.config.failures.on_side_failure == "finish" and "slm" not in self.lost
+        if not goes_on and not self.door.lost:
+            self.door.lost = next(iter(self.lost.values()), "a side is lost")
+            self.on_lost(self.door.lost)
 
     @property
     def lost(self) -> dict[str, str]:

@@ -11,7 +11,7 @@ from rstitch.baselines import Baseline, Writing, make
 from rstitch.engine.request import Request
 from rstitch.errors import BadRequest
 from rstitch.policy import make as make_policy
-from rstitch.types import Side
+from rstitch.types import Sampling, Side
 from tests.baselines.scripts import LLM, SLM, knowing, write
 from tests.engine.asking import Letters
 from tests.fakes import EOS, PROMPTS, says, scripted, sure
@@ -40,6 +40,15 @@ def test_closed_early(method: Baseline, after: int) -> None:
     seconds = one.written.seconds
     assert 0 < seconds == one.written.seconds, "the clock has stopped"
     assert list(one) == []
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+@pytest.mark.parametrize("shift", [{"presence_penalty": 1.0}, {"logit_bias": ((3, 1.0),)}], ids=str)
+def test_a_bias_or_a_penalty_is_refused(method: Baseline, shift: dict[str, Any]) -> None:
+    """They would be left out without a word."""
+    (name,) = shift
+    with pytest.raises(BadRequest, match=f"^{method.name} knows no {name}; leave it out$"):
+        writing(engine(), method, sampling=Sampling(**shift))
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -70,6 +69,30 @@ def test_several_samples_come_one_after_the_other(tmp_path: Path) -> None:
     assert [trace.sampling.seed for trace in written] == [line["seed"] for line in lines]
 
 
+def test_penalties_and_a_bias() -> None:
+    """As in Python, and in the record; what is wrong is told before anything is loaded."""
+    shifts: dict[str, Any] = {"presence_penalty": 1.5, "logit_bias": ((300, -100.0), (41, 3.0))}
+    expected = stitch().generate(PROMPT, raw=True, max_tokens=30, sampling=Sampling(**shifts))
+    given = ["--presence-penalty", "1.5", "--logit-bias", "300=-100", "--logit-bias", "41=3"]
+    done = generate(PROMPT, *RAW, *given, "--json")
+    found = json.loads(done.out)
+    assert found["text"] == expected.text != generate(PROMPT, *RAW).out.rstrip("\n")
+    bias = [[300, -100.0], [41, 3.0]]
+    assert found["sampling"] == {**found["sampling"], "presence_penalty": 1.5, "logit_bias": bias}
+    for options, told in (
+        (["--logit-bias", "x=1"], "--logit-bias is 'x=1'; write it as ID=VALUE, such as 42=-100"),
+        (["--logit-bias", "4"], "--logit-bias 4 is ''; it must be a number such as 0.02"),
+        (["--logit-bias", "4=101"], "logit_bias is ((4, 101.0),); it must be a tuple"),
+        (
+            ["--frequency-penalty", "3"],
+            "frequency_penalty is 3.0; it must be a number from -2 to 2",
+        ),
+    ):
+        with patch("rstitch.api.load", side_effect=AssertionError("loaded")):
+            assert generate(PROMPT, *options).line.startswith(told)
+    assert "logit_bias names token 999999" in generate(PROMPT, "--logit-bias", "999999=1").line
+
+
 def test_the_waiting_rule_changes_no_answer(tmp_path: Path) -> None:
     """Nor do a profile and a bound on the memory: only when the LLM runs."""
     profile = tmp_path / "costs.json"
@@ -108,7 +131,7 @@ def test_json_is_one_document_and_nothing_else() -> None:
         "reason": "length",
         "policy": {"name": "entropy", "tau": TAU},
         "seed": found["seed"],
-        "sampling": {**asdict(Sampling()), "seed": found["seed"]},
+        "sampling": {**Sampling().as_dict(), "seed": found["seed"]},
         "usage": usage,
         "llm_alone_predicted_seconds": found["llm_alone_predicted_seconds"],
     }

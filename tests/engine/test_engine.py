@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -191,6 +192,64 @@ def test_stats_count_what_is_in_flight_and_queued() -> None:
     assert (two.stats()["active"], two.stats()["queued"]) == (2, 1)
     drain(two)
     assert (two.stats()["active"], two.stats()["queued"]) == (0, 0)
+
+
+def test_stats_count_the_rows_that_wait_for_each_side() -> None:
+    """One of two has been handed to the LLM, whose turn it is not yet."""
+    two = scripted(says(unsure(9)), says(), max_rows=3, waiting="fixed:3", max_wait=1e9)
+    two.submit(ask())
+    two.submit(ask(make("slm")))
+    assert two.stats()["waiting"] == {"slm": 0, "llm": 0}
+    two.step()
+    assert two.stats()["waiting"] == {"slm": 1, "llm": 1}
+    drain(two)
+    assert two.stats()["waiting"] == {"slm": 0, "llm": 0}
+
+
+def test_stats_tell_pages_that_are_used_reserved_and_free() -> None:
+    """The scripted model takes memory token by token; a page is one token."""
+    two = scripted(says(), says(), max_rows=2)
+    pages = two.stats()["kv"]["slm"]["pages"]
+    assert pages == {"used": 0, "idle": 0, "reserved": 0, "free": 2 * 64}
+    two.submit(ask())
+    two.step()
+    two.step()
+    pages = two.stats()["kv"]["slm"]["pages"]
+    assert pages == {"used": 3, "idle": 0, "reserved": 0, "free": 2 * 64 - 3}
+    assert two.stats()["kv"]["llm"]["pages"]["used"] == 0
+    drain(two)
+    assert two.stats()["kv"]["slm"]["pages"]["used"] == 0
+
+
+def test_pages_of_slabs_are_what_rows_hold_and_what_the_slabs_take() -> None:
+    two = engine(max_rows=8)
+    requests = mixed(3)
+    for request in requests:
+        two.submit(request)
+    for _ in range(6):
+        two.step()
+    for side, runner in two.runners.items():
+        pages, rows = two.stats()["kv"][side.label]["pages"], two.scheduler.active.values()
+        held = sum(runner.cached(row.rows[side]) for row in rows if side in row.rows)
+        assert pages["used"] == held
+        assert pages["used"] + pages["reserved"] == runner.nbytes // runner.token_bytes
+        assert sum(pages.values()) == 8 * 256
+    drain(two)
+    assert all(one["pages"]["used"] == 0 for one in two.stats()["kv"].values())
+
+
+def test_stats_can_be_asked_in_the_middle_of_a_step() -> None:
+    two, seen = scripted(says(), says()), list[dict[str, Any]]()
+
+    def look(_: Any) -> bool:
+        with ThreadPoolExecutor(1) as pool:
+            seen.append(pool.submit(two.stats).result(timeout=60))
+        return False
+
+    two.runners[SLM].fail_on = look
+    two.submit(ask(max_tokens=2))
+    drain(two)
+    assert [one["waiting"]["slm"] for one in seen] == [1, 1]
 
 
 # -- chunks and queues ----------------------------------------------------------------------------

@@ -34,6 +34,7 @@ from tests.same import (
     filters_of,
     greedy_margin,
     margin,
+    shifted,
 )
 
 SLM, LLM = Side.SLM, Side.LLM
@@ -61,6 +62,9 @@ SAMPLINGS = {
     "greedy": Sampling(),
     "hot": Sampling(temperature=1.2, seed=7),
     "filtered": Sampling(temperature=0.8, top_k=20, top_p=0.9, min_p=0.02, seed=2**40 + 3),
+    "penalised": Sampling(
+        presence_penalty=1.5, frequency_penalty=0.4, logit_bias=((7, 4.0), (EOS, -100.0)), seed=3
+    ),
 }
 
 
@@ -129,6 +133,15 @@ def test_one_model_on_both_sides_is_that_model(policy: str, sampled: str) -> Non
 # -- stitching is what Algorithm 1 says -----------------------------------------------------------
 
 
+def slow_choice(request: Request, logp: torch.Tensor, kept: list[int]) -> int:
+    """The token that follows what was kept."""
+    scores = shifted(request, logp, kept)
+    if request.sampling.temperature == 0:
+        return int(scores.argmax())
+    counters = torch.tensor([request.sampling.seed]), torch.tensor([len(kept)])
+    return int(sampling.draw(scores, filters_of(request, 1), *counters))
+
+
 def slow_stitch(request: Request) -> list[tuple[int, Side, bool, Side]]:
     """Algorithm 1 in a plain loop, with a full forward pass for every position."""
     tau, position, side = np.float32(request.policy.tau), 0, SLM
@@ -137,10 +150,7 @@ def slow_stitch(request: Request) -> list[tuple[int, Side, bool, Side]]:
     while position < request.max_tokens:
         logp = plain_log_probs(side, [*request.prompts[side], *kept])[-1:]
         unsure = np.float32(float(sampling.entropy(logp))) > tau
-        token = int(logp.argmax())
-        if request.sampling.temperature > 0:
-            counters = torch.tensor([request.sampling.seed]), torch.tensor([position])
-            token = int(sampling.draw(logp, filters_of(request, 1), *counters))
+        token = slow_choice(request, logp, kept)
         keep = side is LLM or not unsure
         next_side = LLM if unsure else SLM
         steps.append((token, side, keep, next_side))
@@ -153,7 +163,7 @@ def slow_stitch(request: Request) -> list[tuple[int, Side, bool, Side]]:
     return steps
 
 
-@pytest.mark.parametrize("sampled", ["greedy", "filtered"])
+@pytest.mark.parametrize("sampled", ["greedy", "filtered", "penalised"])
 @pytest.mark.parametrize("tau", [0.0, 0.5, 0.65])
 def test_stitching_is_algorithm_1(tau: float, sampled: str) -> None:
     requests = [
@@ -216,10 +226,7 @@ def slow_rewind(request: Request) -> list[Any]:
             del kept[len(kept) - back :]
         logp = full[start + len(kept)][None]
         unsure = np.float32(float(sampling.entropy(logp))) > tau
-        token = int(logp.argmax())
-        if request.sampling.temperature > 0:
-            counters = torch.tensor([request.sampling.seed]), torch.tensor([len(kept)])
-            token = int(sampling.draw(logp, filters_of(request, 1), *counters))
+        token = slow_choice(request, logp, kept)
         steps.append((len(kept), token, side, back, LLM if unsure else SLM))
         if side is LLM or not unsure:
             kept.append(token)
@@ -230,7 +237,7 @@ def slow_rewind(request: Request) -> list[Any]:
     return steps
 
 
-@pytest.mark.parametrize("sampled", ["greedy", "filtered"])
+@pytest.mark.parametrize("sampled", ["greedy", "filtered", "penalised"])
 @pytest.mark.parametrize(("tau", "epsilon"), [(0.7, 0.002), (0.75, 0.0005), (0.65, 1.0), (0.7, 0)])
 def test_rewinding_is_the_loop_of_the_document(tau: float, epsilon: float, sampled: str) -> None:
     policy = make("rewind", tau=tau, epsilon=epsilon)
@@ -304,6 +311,8 @@ def company() -> list[Request]:
     kinds = [Sampling(seed=5), Sampling(0.7, seed=1), Sampling(1.0, top_k=5, seed=2), Sampling()]
     kinds += [Sampling(1.5, top_p=0.8, seed=3), Sampling(1.0, min_p=0.1, seed=2), Sampling()]
     kinds += [Sampling(1.0, top_k=50, top_p=0.95, min_p=0.01, seed=2**62)]
+    kinds[6] = Sampling(0.5, presence_penalty=1, logit_bias=((9, 3.0),), seed=4)
+    kinds[0] = SAMPLINGS["penalised"]
     return [
         ask(POLICIES[name], n, sampling=kinds[n % 8], max_tokens=12 + 4 * (n % 8))
         for n, name in enumerate(names)

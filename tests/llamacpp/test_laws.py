@@ -13,8 +13,10 @@ import pytest
 
 from rstitch.types import Sampling, Side
 from tests.engine import test_group as groups
+from tests.engine import test_idle as idles
 from tests.engine import test_laws as laws
 from tests.engine.test_group import test_samples_of_a_random_pair
+from tests.engine.test_idle import test_answers_of_a_random_pair_are_the_same
 from tests.engine.test_laws import (
     test_a_batch_equals_one_at_a_time,
     test_a_hand_off_does_not_change_the_draw,
@@ -42,6 +44,7 @@ from tests.same import assert_same, assert_same_answers, greedy_margin
 __all__ = [
     "test_a_batch_equals_one_at_a_time",
     "test_a_hand_off_does_not_change_the_draw",
+    "test_answers_of_a_random_pair_are_the_same",
     "test_cancelling_everybody_after_any_event_leaves_nothing_behind",
     "test_catching_up_equals_a_full_recompute",
     "test_company_changes_no_signal",
@@ -75,7 +78,7 @@ def forget() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def on_llamacpp(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (laws, groups):
+    for module in (laws, groups, idles):
         monkeypatch.setattr(module, "engine", random_pair.engine)
 
 

@@ -12,7 +12,10 @@ from rstitch.policy.base import Signals
 from rstitch.types import Side
 
 SLM, LLM = Side.SLM, Side.LLM
-NAMES = ("side", "entropy", "max_prob", "coin", "margin", "phase", "boundary", "context", "score")
+NAMES = (
+    "side", "entropy", "max_prob", "coin", "margin", "phase", "boundary", "context", "elapsed",
+    "score",
+)  # fmt: skip
 """Signals that are one number per row and that a built-in policy may read."""
 
 PARAMETERS: dict[str, dict[str, Any]] = {
@@ -23,6 +26,18 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "hysteresis": {"tau_out": 0.5, "tau_back": 0.2, "min_slm": 2, "min_llm": 3},
     "phase": {"tau_think": 0.6, "tau_answer": 0.2},
     "rewind": {"tau": 0.3, "epsilon": 0.05},
+    "steered": {
+        "tau": 0.3,
+        "max_llm_share": 0.4,
+        "max_llm_tokens": 9,
+        "deadline": 9.0,
+        "gain": 0.3,
+        "shortest": 3,
+        "after": 2,
+        "longest": 20,
+        "slm_step": 0.1,
+        "llm_step": 0.4,
+    },
     "slm": {},
     "llm": {},
     "random": {"p": 0.3, "q": 0.6},

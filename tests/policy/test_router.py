@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -45,6 +46,30 @@ def test_it_decides_where_the_slm_is_unsure_and_nowhere_else() -> None:
     assert decide(make("router", file="nowhere", tau=0.6), given) == expected
 
 
+def test_lambda_is_a_bound_on_the_log_odds(tmp_path: Path) -> None:
+    """Worked by hand: a hand-off takes a tenth of an answer, so at lambda 0.5 it pays from
+    P = 0.05 / 0.5 on, at 0.1 from 0.01 / 0.9."""
+    told = {
+        "tau": 0.6, "models": {}, "lambda": 0.1,
+        "prices": {"base": [0.1, 0.8], "per_row": [0.02, 0.08]},
+        "dev": {"gate": {"predicted_seconds": 10.0}},
+    }  # fmt: skip
+    save(tmp_path, network(), told)
+    own, dearer = (make("router", file=str(tmp_path), price=price) for price in (0.1, 0.5))
+    assert isinstance(own, Router) and own.above == 0.0
+    assert isinstance(dearer, Router) and dearer.above == pytest.approx(math.log(89 / 9))
+    given = signals([SLM, SLM], [0.7, 0.7], score=[2.2, 2.4])
+    assert decide(own, given) == [LEAVE_SLM, LEAVE_SLM]
+    assert decide(dearer, given) == [STAY_SLM, LEAVE_SLM]
+    again = make(**dearer.spec() | {"file": "nowhere"})
+    assert decide(again, given) == [STAY_SLM, LEAVE_SLM], "a trace needs no file"
+    free = make("router", file=str(tmp_path), price=0)
+    assert decide(free, signals([SLM], [0.7], score=[-90.0])) == [LEAVE_SLM]
+    for price in (-0.1, float("nan"), "much"):
+        with pytest.raises(BadRequest, match="lambda must be 0 or more"):
+            make("router", file=str(tmp_path), price=price)
+
+
 def test_one_row_in_numpy_is_the_batch_in_torch() -> None:
     draws = torch.Generator().manual_seed(3)
     hidden = torch.randn(200, WIDTH, generator=draws)
@@ -62,7 +87,8 @@ def test_a_trace_holds_the_score_of_every_decision_and_explain_needs_no_file() -
     assert all((p.signals["score"] > 0) != p.keep for p in asked)
     rest = [p for p in trace.proposals if p not in asked]
     assert all(p.signals["score"] == 0 for p in rest)
-    assert trace.policy == {"name": "router", "file": router_file(), "tau": TAU}
+    told = {"name": "router", "file": router_file(), "tau": TAU, "price": None, "above": 0.0}
+    assert trace.policy == told
     trace.policy["file"] = "nowhere"
     assert check(trace) is None
     index = trace.proposals.index(asked[0])

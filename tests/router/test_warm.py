@@ -7,8 +7,9 @@ import math
 import pytest
 import torch
 
+from rstitch.policy.lambdas import MOST, shift_of
 from rstitch.router.decisions import Seen
-from rstitch.router.warm import MOST, Shape, Trainable, fit, shift_of
+from rstitch.router.warm import Shape, Trainable, fit
 
 N, WIDTH = 2000, 6
 

@@ -111,6 +111,18 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         load(str(tmp_path / "nowhere"), {})
 
 
+def test_the_example_is_of_the_right_form_and_its_keys_are_refused(file: Any) -> None:
+    """Nobody is to serve under keys that stand in a documentation."""
+    lines = (keys_module.__doc__ or "").splitlines()
+    start = lines.index("    [keys]")
+    example = "\n".join(lines[start : lines.index("", start + 6)])
+    with pytest.raises(BadRequest, match="entry 1 \\(ann\\): a SHA-256 has 64"):
+        load(file(example), {})
+    whole = example.replace('"sha256:..."', f'"sha256:{hash_of(ANN).hex()}"')
+    whole = whole.replace('= "..."', f'= "{hash_of(EVE).hex()}"').replace('"rs-..."', f'"{BEN}"')
+    assert load(file(whole), {}).names == ("ann", "ben", "eve")
+
+
 # -- finding --------------------------------------------------------------------------------------
 
 

@@ -51,7 +51,7 @@ def content(
         "measured": True,
         "note": f"Calibrated on {plan.prompts.name}: {choice.why}",
         **{side.label: _side(known, side, asked, folder) for side in Side},
-        "sampling": {k: v for k, v in asdict(plan.sampling).items() if k != "seed"},
+        "sampling": {k: v for k, v in plan.sampling.as_dict().items() if k != "seed"},
         "calibration": {
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "pair": known.name,

@@ -66,7 +66,7 @@ class Plan:
     def asked(self) -> dict[str, Any]:
         """What must be the same for a run to be gone on with. taus are part of a bound, and of that
         alone: more of them chosen after looking would void it."""
-        values = {k: v for k, v in asdict(self.sampling).items() if k != "seed"}
+        values = {k: v for k, v in self.sampling.as_dict().items() if k != "seed"}
         fixed = {**asdict(self.bound), "taus": sorted(self.taus)} if self.bound else None
         return {
             "prompts": fingerprint(self.prompts.problems),

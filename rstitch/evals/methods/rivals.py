@@ -150,7 +150,7 @@ def _trace(found: Answered) -> Mapping[str, Any]:
     """Tokens, passes and seconds, enough to count and price everything again."""
     return {
         "method": dict(found.method),
-        "sampling": asdict(found.sampling),
+        "sampling": found.sampling.as_dict(),
         "tokens": list(found.tokens),
         "sides": "".join(str(int(side)) for side in found.sides),
         "forwards": [list(asdict(forward).values()) for forward in found.forwards],

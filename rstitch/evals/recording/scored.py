@@ -101,6 +101,7 @@ def _logits(stitch: Stitch, side: Side, fed: Sequence[int], wanted: int) -> Iter
     """Raw logits (tokens, columns) after each of the last `wanted` that are fed, piece by piece."""
     runner = stitch.engine.runners[side]
     size = min(stitch.engine.config.max_step_tokens, max(1, LOGITS // runner.vocab_size))
+    stitch.engine.forget()
     with held_interrupt():
         row = runner.open()
     try:

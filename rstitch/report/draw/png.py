@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rstitch.errors import BadRequest
+from rstitch.files import replaced
 from rstitch.report.draw.scene import Bar, Item, Line, Mark, Scene
 from rstitch.report.palette import PALETTE
 
@@ -33,7 +33,7 @@ def check() -> None:
 
 
 def png(scene: Scene, path: Path) -> None:
-    """Written beside and renamed, so never half."""
+    """Whole or not at all."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -45,12 +45,8 @@ def png(scene: Scene, path: Path) -> None:
     face = _face()
     for order, item in enumerate(scene.items):
         _draw(axes, item, order, face)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        figure.savefig(beside, dpi=INCH * DOTS, format="png", metadata={"Title": scene.title})
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replaced(path) as partial:
+        figure.savefig(partial, dpi=INCH * DOTS, format="png", metadata={"Title": scene.title})
 
 
 def _draw(axes: Axes, item: Item, order: int, face: str) -> None:

@@ -1,0 +1,216 @@
+"""R-Stitch's rule within limits: tau moves while the answer is written, so that it keeps to an LLM
+share, a number of LLM tokens or a deadline.
+
+Two parts. A controller raises tau after every token of the LLM and lowers it after every one of
+the SLM, by as much as brings the LLM's part to what the limits leave for the rest. A guard gives
+the LLM no token for which there is no room, whatever tau is. The first decides where the budget
+goes, the second that it is kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rstitch.errors import BadRequest
+from rstitch.policy.base import (
+    Decision,
+    Policy,
+    Signals,
+    hand_off,
+    is_number,
+    need_number,
+    need_whole,
+    threshold,
+)
+from rstitch.types import Side
+
+LEAST = 8.0
+"""Tokens that are always taken to be still to come: a budget is never for the next one alone."""
+SEEN_SLM, SEEN_LLM = 8.0, 4.0
+"""Steps of this answer that weigh as much as the step costs that it was given."""
+
+Number = Any
+"""A float64 number, or a tensor of them, shape (rows,): both are reckoned with by the same lines,
+so that one row and many agree to the last bit."""
+
+
+class Row(NamedTuple):
+    """The state: parameters, then the memory, each a float32 value."""
+
+    tau: Number
+    share: Number
+    """Limits are infinite where there is none."""
+    most: Number
+    deadline: Number
+    gain: Number
+    shortest: Number
+    after: Number
+    longest: Number
+    slm_step: Number
+    llm_step: Number
+    moving: Number
+    """tau as it is now."""
+    kept: Number
+    llm: Number
+    """Tokens of the LLM among them."""
+    last: Number
+    """Seconds at the proposal before."""
+    slm_steps: Number
+    """Those timed: all but the first, which reads the prompt."""
+    slm_seconds: Number
+    llm_seconds: Number
+
+
+@dataclass(frozen=True, slots=True)
+class Steered(Policy):
+    """Leave the SLM where H > tau and there is room, the LLM where either fails; tau moves."""
+
+    name: ClassVar[str] = "steered"
+    reads: ClassVar[tuple[str, ...]] = ("elapsed",)
+    counting: ClassVar[bool] = True
+
+    tau: float
+    """Normalised entropy at which tau starts, and below which it never goes. At 1 and above the SLM
+    writes alone; at 0 and below tau does not move, and the guard is all there is."""
+    max_llm_share: float | None = None
+    """LLM tokens over all kept tokens at the end, to the nearest whole token."""
+    max_llm_tokens: int | None = None
+    """Kept tokens of the LLM."""
+    deadline: float | None = None
+    """Seconds since the request was accepted. Where the SLM alone cannot meet it, the answer goes
+    on without the LLM."""
+    gain: float = 0.3
+    """How fast tau moves, 0 (not at all) to 1."""
+    shortest: int = 0
+    """Tokens that nearly every answer has: what the share allows of these may be spent at once."""
+    after: int = 0
+    """Tokens that nearly every answer still has after the last for which the LLM is wanted; what
+    the share allows of these may be spent ahead."""
+    longest: int = 512
+    """Tokens that hardly an answer exceeds: the limits have to last, and time is kept for the SLM,
+    for so many."""
+    slm_step: float = 0.0
+    """Seconds of a decode step; asked for where there is a deadline. What this answer's own steps
+    take counts more and more."""
+    llm_step: float = 0.0
+
+    def __post_init__(self) -> None:
+        need_number("tau", self.tau)
+        _need_range("max_llm_share", self.max_llm_share, 1.0)
+        if self.max_llm_tokens is not None:
+            need_whole("max_llm_tokens", self.max_llm_tokens, 0)
+        _need_range("deadline", self.deadline, math.inf)
+        _need_range("gain", self.gain, 1.0)
+        need_whole("shortest", self.shortest, 0)
+        need_whole("after", self.after, 0)
+        need_whole("longest", self.longest, 1)
+        for name in ("slm_step", "llm_step"):
+            _need_range(name, getattr(self, name), math.inf)
+            if self.deadline is not None and not getattr(self, name):
+                raise BadRequest(f"{name} is 0; a deadline needs the seconds of a step")
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is a limit that could ever hold the LLM back."""
+        share = self.max_llm_share is not None and self.max_llm_share < 1
+        return share or self.max_llm_tokens is not None or self.deadline is not None
+
+    def start(self) -> Side:
+        return self.sides()[0]
+
+    def sides(self) -> tuple[Side, ...]:
+        if self.tau >= 1 or self.max_llm_share == 0 or self.max_llm_tokens == 0:
+            return (Side.SLM,)
+        return (Side.LLM,) if self.tau < 0 and not self.limited else (Side.SLM, Side.LLM)
+
+    def initial_state(self) -> tuple[float, ...]:
+        tau = min(threshold(self.tau), 1.0)
+        parameters = (
+            tau, _limit(self.max_llm_share if self.limited else None),
+            _limit(self.max_llm_tokens), _limit(self.deadline), float(self.gain),
+            float(self.shortest), float(self.after), float(self.longest),
+            float(self.slm_step), float(self.llm_step or 1.0),
+        )  # fmt: skip
+        memory = (tau, *[0.0] * (len(Row._fields) - len(parameters) - 1))
+        return (*parameters, *memory)
+
+    def decide_one(
+        self, side: Side, entropy: float, elapsed: float, state: Sequence[float]
+    ) -> tuple[Side, bool, Sequence[float]]:
+        asks, row = _step(Row(*state), side is Side.LLM, entropy, elapsed, min, max)
+        return (Side.LLM if asks else Side.SLM), side is Side.LLM or not asks, row
+
+    @classmethod
+    def decide(cls, signals: Signals, state: Tensor) -> Decision:
+        row = Row(*state.double().unbind(1))
+        on_llm, entropy = signals.side == Side.LLM, signals.entropy.double()
+        asks, row = _step(row, on_llm, entropy, signals.elapsed.double(), _least, _most)
+        return hand_off(signals, asks, ~asks, torch.stack(row, dim=1).float())
+
+
+def _step(
+    row: Row,
+    on_llm: Number,
+    entropy: Number,
+    elapsed: Number,
+    least: Callable[[Number, Number], Number],
+    most: Callable[[Number, Number], Number],
+) -> tuple[Number, Row]:
+    """(the LLM writes next, or this position; the state after it)."""
+    row = _seen(row, on_llm, elapsed)
+    kept, llm = row.kept, row.llm
+    allowed = row.share * most(row.shortest, kept + row.after + 1) + 0.5 - llm
+    others = least(row.most - llm, _tokens_in_time(row, most))
+    asks = (entropy > row.moving) & (least(allowed, others) >= 1)
+    rest = most(row.longest - kept, LEAST)
+    rate = most(least(least(row.share * (kept + rest) + 0.5 - llm, others) / rest, 1.0), 0.0)
+    keeps = on_llm | (asks ^ True)
+    moved = row.moving * (1 + row.gain * (1.0 * on_llm - keeps * rate))
+    moving = least(most(moved, row.tau), 1.0)
+    return asks, row._replace(moving=moving, kept=kept + (keeps ^ on_llm))
+
+
+def _seen(row: Row, on_llm: Number, elapsed: Number) -> Row:
+    """With a token of the LLM, which stays whoever is next, and the seconds since the proposal
+    before. The first of all also read the prompt."""
+    seconds, counts = elapsed - row.last, row.last > 0
+    on_slm = counts & (on_llm ^ True)
+    return row._replace(
+        kept=row.kept + on_llm,
+        llm=row.llm + on_llm,
+        last=elapsed,
+        slm_steps=row.slm_steps + on_slm,
+        slm_seconds=row.slm_seconds + on_slm * seconds,
+        llm_seconds=row.llm_seconds + on_llm * seconds,
+    )
+
+
+def _tokens_in_time(row: Row, most: Callable[[Number, Number], Number]) -> Number:
+    """LLM steps that fit before the deadline, beside the SLM's for the rest."""
+    slm = (row.slm_step * SEEN_SLM + row.slm_seconds) / (SEEN_SLM + row.slm_steps)
+    llm = (row.llm_step * SEEN_LLM + row.llm_seconds) / (SEEN_LLM + row.llm)
+    return (row.deadline - row.last - most(row.longest - row.kept - 1, 0.0) * slm) / llm
+
+
+def _least(a: Tensor, b: Any) -> Tensor:
+    return torch.clamp(a, max=b)
+
+
+def _most(a: Tensor, b: Any) -> Tensor:
+    return torch.clamp(a, min=b)
+
+
+def _limit(value: float | None) -> float:
+    return math.inf if value is None else float(value)
+
+
+def _need_range(name: str, value: object, top: float) -> None:
+    if value is not None and not (is_number(value) and 0 <= value <= top):  # type: ignore[operator]
+        upto = f"to {top:g}" if top < math.inf else "on"
+        raise BadRequest(f"{name} is {value!r}; it must be a number from 0 {upto}")

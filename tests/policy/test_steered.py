@@ -1,0 +1,310 @@
+"""The steered policy: worked by hand, what no answer may exceed, and one row as many."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as some
+
+from rstitch import explain
+from rstitch.engine.engine import InProcessEngine
+from rstitch.engine.request import Request
+from rstitch.errors import BadRequest
+from rstitch.policy import Policy, make
+from rstitch.policy.steered import Row, Steered
+from rstitch.types import Sampling, Side
+from tests.engine.asking import ask
+from tests.fakes import says, scripted, unsure
+from tests.models import run
+from tests.policy.reading import (
+    LEAVE_LLM,
+    LEAVE_SLM,
+    LLM,
+    SLM,
+    STAY_LLM,
+    signals,
+    states,
+)
+from tests.test_explain import copied, found_at
+
+STEPS = {"slm_step": 0.1, "llm_step": 0.4}
+
+
+def steered(tau: float = 0.3, **limits: Any) -> Steered:
+    found = make("steered", tau=tau, **limits)
+    assert isinstance(found, Steered)
+    return found
+
+
+def written(
+    policy: Policy, entropies: list[float], seconds: float = 0.0
+) -> tuple[str, list[list[float]]]:
+    """Who wrote each kept token (s or l) where both sides say these entropies at each position, and
+    the state after each proposal; a proposal every so many seconds."""
+    state, turn, rows, who, now = states(policy, 1), policy.start(), [], "", 0.0
+    while len(who) < len(entropies):
+        now += seconds
+        decision = policy.decide(signals(turn, entropies[len(who)], elapsed=now), state)
+        if decision.keep[0]:
+            who += turn.label[0]
+        state, turn = decision.state, Side(int(decision.next_side[0]))
+        rows.append(state[0].tolist())
+    return who, rows
+
+
+def writers(policy: Policy, entropies: list[float], seconds: float = 0.0) -> str:
+    return written(policy, entropies, seconds)[0]
+
+
+# -- by hand --------------------------------------------------------------------------------------
+
+
+def test_a_number_of_tokens() -> None:
+    """Unsure at every position: the LLM writes the first three and nothing after."""
+    assert writers(steered(max_llm_tokens=3), [0.9] * 7) == "lllssss"
+    assert writers(steered(max_llm_tokens=0), [0.9] * 3) == "sss"
+
+
+def test_a_share_of_what_is_written_so_far() -> None:
+    """A quarter to the nearest token: l <= n / 4 + 1/2, so from the 2nd, 6th and 10th token on."""
+    assert writers(steered(max_llm_share=0.25), [0.9] * 11) == "slssslssslss"[:11]
+
+
+def test_what_a_share_allows_of_the_shortest_answer_is_there_at_once() -> None:
+    """Of eight tokens a quarter is two, with the half token too; the third from the tenth on."""
+    policy = steered(max_llm_share=0.25, shortest=8)
+    assert writers(policy, [0.9] * 11) == "llssssssslss"[:11]
+
+
+def test_what_a_share_allows_of_the_rest_may_be_spent_ahead() -> None:
+    """A quarter of n + 3 tokens and half a token: one at once, the second from the 3rd on."""
+    policy = steered(max_llm_share=0.25, after=3)
+    assert writers(policy, [0.9] * 8) == "lslssslss"[:8]
+
+
+def test_a_deadline() -> None:
+    """0.1 s per SLM step, 0.4 per LLM step, five tokens to come, 1.25 s. Beside the SLM's four
+    after this one, 1.25 - 0.1 - 0.4 leave an LLM step; beside three, 1.25 - 0.5 - 0.3 leave
+    another; beside two, 1.25 - 0.9 - 0.2 do not."""
+    policy = steered(deadline=1.25, longest=5, **STEPS)
+    state, said = states(policy, 1), []
+    for side, elapsed in ((SLM, 0.1), (LLM, 0.5), (LLM, 0.9)):
+        decision = policy.decide(signals(side, 0.9, elapsed=elapsed), state)
+        state = decision.state
+        said.append((Side(int(decision.next_side)), bool(decision.keep)))
+    assert said == [LEAVE_SLM, STAY_LLM, LEAVE_LLM]
+
+
+def test_a_deadline_that_has_passed_is_the_slm_s() -> None:
+    assert writers(steered(deadline=0.0, **STEPS), [0.9] * 4, seconds=0.1) == "ssss"
+
+
+def test_steps_slower_than_was_said_count() -> None:
+    """The eight steps that it was told took 0.1 s, its own take 0.5: after eight of them 0.3."""
+    _, rows = written(steered(deadline=9.0, longest=50, **STEPS), [0.0] * 9, seconds=0.5)
+    last = Row(*rows[-1])
+    assert (last.slm_steps, last.slm_seconds) == (8, 4.0)  # the first read the prompt
+    policy = steered(deadline=9.9, longest=10, slm_step=0.1, llm_step=8.0)
+    said = Row(*states(policy, 1)[0].tolist())
+    slow = said._replace(last=0.5, slm_steps=7.0, slm_seconds=3.5)
+    for row, next_side in ((said, LLM), (slow, SLM)):  # 9.9 - 0.9 beside nine steps
+        state = torch.tensor([row], dtype=torch.float32)
+        assert int(policy.decide(signals(SLM, 0.9, elapsed=0.9), state).next_side) == next_side
+
+
+def test_tau_moves_towards_the_ceiling() -> None:
+    """Share 0.2, gain 0.5, 20 tokens. After the LLM's first 3.5 are left for 19 positions, after
+    its second 2.5 for 18: tau rises by a factor of 1 + 0.5 (1 - 3.5 / 19), 1 + 0.5 (1 - 2.5 / 18);
+    the SLM's next lowers it by 0.5 * 2.5 / 18. It never falls below where it began."""
+    policy = steered(0.2, max_llm_share=0.2, shortest=20, longest=20, gain=0.5)
+    asked, *moved = (Row(*row).moving for row in written(policy, [0.31, 0.2, 0.0])[1])
+    assert asked == np.float32(0.2), "a discarded token is none"
+    factors = 1 + 0.5 * (1 - 3.5 / 19), 1 + 0.5 * (1 - 2.5 / 18), 1 - 0.5 * 2.5 / 18
+    assert moved == pytest.approx(0.2 * np.cumprod(factors))
+    assert Row(*written(policy, [0.31] + [0.0] * 40)[1][-1]).moving == np.float32(0.2)
+
+
+# -- both ends ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("limits", "sides"),
+    [
+        ({}, (SLM, LLM)),
+        ({"max_llm_share": 0.0}, (SLM,)),
+        ({"max_llm_tokens": 0}, (SLM,)),
+        ({"max_llm_share": 1.0}, (SLM, LLM)),
+        ({"tau": 1.0, "max_llm_share": 0.5}, (SLM,)),
+        ({"tau": -1.0}, (LLM,)),
+        ({"tau": -1.0, "max_llm_share": 1}, (LLM,)),
+        ({"tau": -1.0, "max_llm_share": 0.5}, (SLM, LLM)),
+    ],
+)
+def test_the_sides_that_it_can_use(limits: dict[str, Any], sides: tuple[Side, ...]) -> None:
+    policy = steered(**limits)
+    assert (policy.sides(), policy.start()) == (sides, sides[0])
+    if len(sides) == 1:
+        assert set(writers(policy, [0.0, 1.0, 0.5] * 5)) == {sides[0].label[0]}
+
+
+@given(some.lists(some.floats(0, 1, width=32), min_size=1, max_size=60), some.floats(0, 1.2))
+def test_without_a_limit_that_binds_it_is_the_entropy_rule(
+    entropies: list[float], tau: float
+) -> None:
+    plain = writers(make("entropy", tau=tau), entropies)
+    for limits in ({}, {"max_llm_share": 1.0}, {"max_llm_tokens": 60, "longest": 60}):
+        assert writers(steered(tau, **limits), entropies) == plain
+
+
+# -- what no answer exceeds -----------------------------------------------------------------------
+
+
+@given(
+    some.lists(some.floats(0, 1, width=32), min_size=1, max_size=80),
+    some.floats(0, 1),
+    some.integers(0, 40),
+    some.integers(0, 30),
+    some.integers(0, 9),
+    some.floats(0, 1),
+)
+def test_the_guard_holds_for_any_entropies(
+    entropies: list[float], share: float, most: int, shortest: int, after: int, gain: float
+) -> None:
+    """Wherever the answer ends: at most the share of it and `after` more tokens, or of `shortest`,
+    and half a token; never more than the tokens allowed."""
+    policy = steered(
+        0.1, max_llm_share=share, max_llm_tokens=most, shortest=shortest, after=after, gain=gain
+    )
+    who = writers(policy, entropies)
+    for n in range(1, len(who) + 1):
+        llm = who[:n].count("l")
+        assert llm <= most
+        assert llm <= share * max(n + after, shortest) + 0.5 + 1e-5, (who[:n], share)
+
+
+# -- one row and many -----------------------------------------------------------------------------
+
+numbers = some.floats(0, 1, width=32)
+
+
+@given(some.lists(some.tuples(some.sampled_from(Side), numbers, numbers), max_size=30), numbers)
+def test_plain_numbers_are_the_batched_rule(
+    proposals: list[tuple[Side, float, float]], share: float
+) -> None:
+    """Bit by bit, state included, over a walk; for one row of many with other parameters."""
+    ours = steered(0.2, max_llm_share=share, deadline=9.0, after=2, longest=30, **STEPS)
+    state, now = ours.initial_state(), 0.0
+    plain = torch.tensor([state], dtype=torch.float32)[0].tolist()
+    other = steered(0.5, max_llm_tokens=3).initial_state()
+    batch = torch.tensor([state, other], dtype=torch.float32)
+    for side, entropy, seconds in proposals:
+        now = float(np.float32(now + seconds))
+        next_side, keep, plain = ours.decide_one(side, entropy, now, plain)
+        plain = torch.tensor([plain], dtype=torch.float32)[0].tolist()
+        both = signals(side, [entropy] * 2, elapsed=now)
+        decision = ours.decide(both, batch)
+        batch = decision.state
+        assert (next_side, keep) == (int(decision.next_side[0]), bool(decision.keep[0]))
+        assert plain == batch[0].tolist()
+
+
+def requests(policy: Steered, count: int = 6) -> list[Request]:
+    return [ask(policy, sampling=Sampling(seed=i), max_tokens=12) for i in range(count)]
+
+
+def engine(**settings: Any) -> InProcessEngine:
+    slm = says(*[unsure(3 + n % 5) if n % 3 else unsure(9) for n in range(12)])
+    return scripted(slm, says(*[unsure(4 + n % 5) for n in range(12)]), **settings)
+
+
+def test_a_share_is_kept_alike_one_at_a_time_and_many_at_once() -> None:
+    policy = steered(max_llm_share=0.3, shortest=6, longest=12)
+    together = run(engine(), requests(policy))
+    alone = [run(engine(), [one])[0] for one in requests(policy)]
+    assert [a.steps for a in together] == [a.steps for a in alone]
+    assert {a.finished.usage.llm_tokens for a in alone} == {4}
+
+
+class Ticks:
+    """A clock that says so many seconds more at each look."""
+
+    def __init__(self, seconds: float) -> None:
+        self.now, self.seconds = 0.0, seconds
+
+    def __call__(self) -> float:
+        self.now += self.seconds
+        return self.now
+
+
+@pytest.mark.parametrize(("tick", "llm_tokens"), [(0.001, 12), (10.0, 0)])
+def test_a_deadline_goes_by_the_engine_s_clock(tick: float, llm_tokens: int) -> None:
+    one = engine()
+    one.clock = Ticks(tick)
+    policy = steered(deadline=10.0, longest=12, **STEPS)
+    (answer,) = run(one, requests(policy, 1))
+    assert answer.finished.usage.llm_tokens == llm_tokens
+    assert answer.finished.reason == "length", "it goes on"
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_both_gates_record_what_it_read(temperature: float) -> None:
+    """Greedy the plain gate asks `decide_one`, else the thorough one `decide`."""
+    policy = steered(deadline=10.0, longest=12, **STEPS)
+    one = engine()
+    one.clock = Ticks(0.25)
+    (answer,) = run(one, [replace(requests(policy, 1)[0], sampling=Sampling(temperature, seed=1))])
+    elapsed = [p.signals["elapsed"] for p in answer.proposals]
+    assert all(a < b for a, b in zip(elapsed, elapsed[1:], strict=False))
+    assert all(math.isclose(4 * e, round(4 * e)) for e in elapsed)
+
+
+# -- the trace ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [-1.0, math.inf])
+def test_explain_finds_seconds_that_cannot_be(value: float) -> None:
+    trace = copied("steered")
+    trace.proposals[3].signals["elapsed"] = value
+    assert found_at(trace) == 3
+
+
+def test_explain_finds_time_that_ran_back() -> None:
+    trace = copied("steered")
+    trace.proposals[3].signals["elapsed"] = trace.proposals[2].signals["elapsed"] / 2
+    difference = explain.check(trace)
+    assert difference is not None and difference.index == 3
+    assert "ran back" in difference.what
+
+
+# -- refused --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"tau": "x"}, "tau is 'x'"),
+        ({"max_llm_share": 1.1}, "max_llm_share is 1.1; it must be a number from 0 to 1"),
+        ({"max_llm_share": -0.1}, "max_llm_share is -0.1"),
+        ({"max_llm_share": "0.1"}, "max_llm_share is '0.1'"),
+        ({"max_llm_share": math.nan}, "max_llm_share is nan"),
+        ({"max_llm_tokens": 2.5}, "max_llm_tokens is 2.5; it must be a whole number"),
+        ({"max_llm_tokens": -1}, "max_llm_tokens is -1"),
+        ({"deadline": -1}, "deadline is -1; it must be a number from 0 on"),
+        ({"deadline": True}, "deadline is True"),
+        ({"deadline": 1.0}, "slm_step is 0; a deadline needs the seconds of a step"),
+        ({"deadline": 1.0, "slm_step": 0.1}, "llm_step is 0"),
+        ({"gain": 2}, "gain is 2; it must be a number from 0 to 1"),
+        ({"shortest": -1}, "shortest is -1"),
+        ({"after": 0.5}, "after is 0.5"),
+        ({"longest": 0}, "longest is 0"),
+    ],
+)
+def test_bad_values_are_refused(parameters: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadRequest, match=f"^{message}"):
+        make("steered", **{"tau": 0.1, **parameters})

@@ -1,0 +1,167 @@
+"""What is refused, by name, in OpenAI's shape; and that null and defaults always pass."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from rstitch.server.chat import Chat, ChatRefused
+from rstitch.server.completions import Completion, CompletionRefused
+from rstitch.server.fields import Fields
+from tests.server.serving import CHAT, TEXT, Running, asking
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "says"),
+    [
+        ({"tools": [{"type": "function"}]}, "tools", "not supported"),
+        ({"response_format": {"type": "json_object"}}, "response_format", "json_object"),
+        ({"logit_bias": "a"}, "logit_bias", "a"),
+        ({"logit_bias": {"a": 1}}, "logit_bias", "a"),
+        ({"logit_bias": {"1": 101}}, "logit_bias.1", "100"),
+        ({"logit_bias": {"985": 1}}, "logit_bias", "985"),
+        ({"logit_bias": {str(i): 1 for i in range(301)}}, "logit_bias", "at most 300"),
+        ({"presence_penalty": 3}, "presence_penalty", "less than or equal to 2"),
+        ({"temprature": 1}, "temprature", "did you mean temperature?"),
+        ({"nobody_knows": {"a": 1}}, "nobody_knows", "unknown field"),
+        ({"temperature": "1"}, "temperature", '"1"'),
+        ({"temperature": 2.1}, "temperature", "less than or equal to 2"),
+        ({"top_p": 0}, "top_p", "greater than 0"),
+        ({"n": 0}, "n", "greater than or equal to 1"),
+        ({"n": 17}, "n", "at most 16"),
+        ({"n": True}, "n", "true"),
+        ({"max_tokens": 0}, "max_tokens", "greater"),
+        ({"stop": [""]}, "stop.0", "at least 1"),
+        ({"messages": []}, "messages", "at least 1"),
+        ({"messages": [{"role": "tool", "content": "a"}]}, "messages.0.role", "tool"),
+        ({"messages": [{"role": "user"}]}, "messages.0.content", "missing"),
+        ({"messages": [{"role": "user", "content": " "}]}, "messages", "empty"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+            "messages.0.content.0.type",
+            "image_url",
+        ),
+        ({"messages": [{"role": "user", "content": "word " * 1500}]}, "messages", "context is"),
+        ({"top_logprobs": 3}, "top_logprobs", "without logprobs"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "20"),
+        ({"stream_options": {"include_usage": True}}, "stream_options", "without stream"),
+        ({"rstitch": {"tau": "0.1"}}, "rstitch.tau", '"0.1"'),
+        ({"rstitch": {"colour": 1}}, "rstitch.colour", "unknown field"),
+        ({"rstitch": {"version": 2}}, "rstitch.version", "2"),
+        ({"rstitch": {"policy": "path.py:Class"}}, "rstitch.policy", "path.py:Class"),
+        ({"rstitch": {"policy": "nobody"}}, "rstitch.policy", "known here: entropy, llm"),
+        ({"rstitch": {"policy": "hysteresis"}}, "rstitch.policy", "tau_out"),
+        ({"rstitch": {"policy": {"name": "router", "file": "/etc"}}}, "rstitch.policy", "/etc"),
+        ({"rstitch": {"policy": "llm", "tau": 0.1}}, "rstitch.tau", "has no tau"),
+        ({"model": "builtin-slm", "rstitch": {"tau": 0.1}}, "rstitch.tau", "one side alone"),
+        ({"model": "builtin@0.1", "rstitch": {"tau": 0.2}}, "rstitch.tau", "one of them"),
+    ],
+    ids=str,
+)
+def test_wrong_fields_are_named(
+    server: Running, fields: dict[str, Any], param: str, says: str
+) -> None:
+    error = server.refused(CHAT, {**asking(), **fields})
+    assert error["type"] == "invalid_request_error"
+    assert error["param"] is not None and error["param"].startswith(param)
+    assert says in error["message"] and "\n" not in error["message"]
+    assert len(error["message"]) < 300
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"prompt": ""}, "prompt"),
+        ({"prompt": []}, "prompt"),
+        ({"prompt": [1, "a"]}, "prompt"),
+        ({"prompt": [985]}, "prompt"),
+        ({"prompt": [-1]}, "prompt"),
+        ({"prompt": [True]}, "prompt"),
+        ({"prompt": {"a": 1}}, "prompt"),
+        ({}, "prompt"),
+        ({"prompt": "a", "echo": True}, "echo"),
+        ({"prompt": "a", "suffix": "b"}, "suffix"),
+        ({"prompt": "a", "best_of": 2}, "best_of"),
+        ({"prompt": "a", "logprobs": True}, "logprobs"),
+        ({"prompt": "a", "messages": []}, "messages"),
+        ({"prompt": "a", "tools": []}, "tools"),
+    ],
+    ids=str,
+)
+def test_wrong_completions(server: Running, fields: dict[str, Any], param: str) -> None:
+    error = server.refused(TEXT, fields)
+    assert error["param"] is not None and error["param"].startswith(param)
+
+
+@pytest.mark.parametrize("model", ["gpt-4o", "builtin@", "builtin@x", "builtin-slm@0.1", "", "a/b"])
+def test_unknown_models(server: Running, model: str) -> None:
+    error = server.refused(CHAT, asking(model=model), 404)
+    assert (error["param"], error["code"]) == ("model", "model_not_found")
+    assert "builtin" in error["message"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"{", b"[]", b"null", b"3", b'"a"', b"\xff\xfe", b'{"a": NaN}', b"[" * 100_000,
+        b'{"messages": [{"role": "user", "content": "\\ud800"}]}', b'{"seed": 1e999}',
+        b'{"messages": ' + b"9" * 5000 + b"}",
+    ],
+    ids=lambda body: repr(body[:20]),
+)  # fmt: skip
+@pytest.mark.parametrize("path", [CHAT, TEXT])
+def test_bodies_that_are_no_request(server: Running, path: str, body: bytes) -> None:
+    answer = server.http.post(path, content=body)
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["message"]
+
+
+def test_a_body_that_is_too_long(server: Running) -> None:
+    body = json.dumps(asking("a" * 2**20)).encode()
+    assert server.http.post(CHAT, content=body).status_code == 413
+
+    def pieces() -> Any:
+        for _ in range(40):
+            yield b"x" * 2**16
+
+    answer = server.http.post(CHAT, content=pieces())
+    assert answer.status_code == 413 and answer.json()["error"]["code"] == "too_large"
+
+
+def defaults(kind: type[Fields], refused: type[Fields]) -> dict[str, Any]:
+    """For each refused field the last of its values that do nothing."""
+    found = {}
+    for name in refused.model_fields:
+        (only,) = refused.model_fields[name].metadata
+        found[name] = only.values[-1] if only.values else None
+    assert set(found) < set(kind.model_fields)
+    return found
+
+
+def test_null_and_default_values_always_pass(server: Running) -> None:
+    """Every known field as null, one nobody knows too; then every refused one by its default."""
+    body = asking(max_tokens=1)
+    nothing = {name: None for name in [*Chat.model_fields, "from_the_future"] if name not in body}
+    plain = server.post(CHAT, body)["choices"]
+    assert server.post(CHAT, {**body, **nothing})["choices"] == plain
+    spelled = {"n": 1, "stream": False, "rstitch": {}, **defaults(Chat, ChatRefused)}
+    assert server.post(CHAT, {**body, **spelled})["choices"] == plain
+    text = {"prompt": "a", "max_tokens": 1}
+    plain = server.post(TEXT, text)["choices"]
+    nothing = {name: None for name in Completion.model_fields if name not in text}
+    assert server.post(TEXT, {**text, **nothing})["choices"] == plain
+    spelled = defaults(Completion, CompletionRefused)
+    assert server.post(TEXT, {**text, **spelled})["choices"] == plain
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", CHAT, 405), ("POST", "/v1/models", 405), ("GET", "/nothing", 404),
+     ("GET", "/v1/models/%2e%2e%2fetc", 404), ("GET", "/../../etc/passwd", 404)],
+)  # fmt: skip
+def test_unknown_paths_and_methods(server: Running, method: str, path: str, status: int) -> None:
+    answer = server.http.request(method, path)
+    assert answer.status_code == status
+    assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
