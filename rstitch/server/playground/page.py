@@ -16,8 +16,10 @@ from rstitch import __version__
 from rstitch.report.colour import SURE, UNSURE
 from rstitch.report.palette import css
 from rstitch.server.config import Models
+from rstitch.server.errors import Problem
 from rstitch.server.playground.examples import BUILTIN
 from rstitch.server.served import Served
+from rstitch.types import Side
 
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -45,11 +47,13 @@ def page(served: Served) -> str:
 
 def settings(served: Served) -> dict[str, Any]:
     """What the scripts of the page read."""
-    names, bounds, limits = served.names, served.config.bounds, served.config.limits
+    bounds, limits = served.config.bounds, served.config.limits
+    default = served.names.rules.default
     return {
-        "pair": names.pair,
-        "tau": getattr(names.default, "tau", None),
-        "policy": names.default.name,
+        "pair": served.names.pair,
+        "tau": getattr(default, "tau", None),
+        "policy": default.name,
+        "alone": [side.label for side in Side if _may_write_alone(served, side)],
         "tau_min": bounds.tau_min,
         "tau_max": bounds.tau_max,
         "max_tokens": limits.max_tokens,
@@ -59,6 +63,14 @@ def settings(served: Served) -> dict[str, Any]:
         "shades": [SURE, UNSURE],
         "examples": [asdict(one) for one in BUILTIN] if _builtin(served.config.models) else [],
     }
+
+
+def _may_write_alone(served: Served, side: Side) -> bool:
+    try:
+        served.names.rules.alone(side)
+    except Problem:
+        return False
+    return True
 
 
 def _builtin(models: Models) -> bool:

@@ -33,6 +33,6 @@ export class Scale {
   told(step) {
     if (step <= 0) return "below 0: the LLM alone";
     if (step >= TOP) return "1: the SLM alone";
-    return String(this.tau(step)) + (step === this.home ? ", the pair\u2019s own" : "");
+    return String(this.tau(step));
   }
 }
