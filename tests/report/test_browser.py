@@ -12,6 +12,7 @@ from rstitch.report.page import page
 from tests.evals.doubles import STITCHED
 from tests.report.made import HOSTILE, edited
 
+
 @pytest.fixture
 def shown(copy: Path, tmp_path: Path) -> Path:
     """A page of hostile answers."""
