@@ -6,8 +6,8 @@ const COUNTERS = [
   ["Time", (run) => seconds(run.seconds)],
   ["Tokens/s", (run) => run.rate.toFixed(0)],
   ["First token", (run) => seconds(run.first)],
-  ["SLM tokens", (run) => run.of("slm")],
-  ["LLM tokens", (run) => run.of("llm")],
+  ["SLM tokens", (run) => run.written.slm],
+  ["LLM tokens", (run) => run.written.llm],
   ["Hand-offs", (run) => run.handoffs],
 ];
 

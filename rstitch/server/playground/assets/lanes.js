@@ -16,48 +16,72 @@ export function axis(most) {
   return { end, ticks: Array.from({ length: parts + 1 }, (_, i) => end * i / parts) };
 }
 
+const PATHS = ["grid", "at", "base", "slm wait", "llm wait", "slm gone", "slm", "llm", "slm stem", "llm stem", "tau", "tick"];
+
+/** Draws what is new, as far as the axis stays: an answer may have many thousand tokens. */
 class Row {
   constructor(run) {
     this.run = run;
     this.top = Object.fromEntries(run.sides.map((side, at) => [side, at * (LANE + GAP)]));
-    this.strip = run.sides.length * (LANE + GAP) + GAP;
-    this.height = this.strip + STRIP;
-    this.paths = {};
+    this.height = run.sides.length * (LANE + GAP) + GAP + STRIP;
     this.svg = document.createElementNS(SVG, "svg");
     for (const [key, value] of Object.entries({ viewBox: `0 0 ${WIDTH} ${this.height}`, height: this.height,
       preserveAspectRatio: "none", tabindex: "0", role: "group",
       "aria-label": `Timeline of ${run.name}; left and right move, n and p go to hand-offs` })) this.svg.setAttribute(key, value);
-    for (const name of ["grid", "at", "base", "slm wait", "llm wait", "slm gone", "slm", "llm", "slm stem", "llm stem", "tau", "tick"]) {
-      this.paths[name] = document.createElementNS(SVG, "path");
-      this.paths[name].setAttribute("class", name);
-      this.svg.append(this.paths[name]);
-    }
+    this.paths = Object.fromEntries(PATHS.map((name) => [name, document.createElementNS(SVG, "path")]));
+    for (const [name, path] of Object.entries(this.paths)) path.setAttribute("class", name);
+    this.svg.append(...Object.values(this.paths));
     this.time = el("span", { class: "soft" });
     this.box = el("div", { class: "lane" }, el("div", { class: "who" }, el("b", {}, run.name), this.time), this.svg);
+    this.begin({ end: 1, ticks: [] });
   }
 
-  draw({ end, ticks }, at) {
+  begin({ end, ticks }) {
     const { run, height } = this;
-    this.end = end;
-    const x = (time) => (WIDTH * Math.min(time / end, 1)).toFixed(2);
-    const drawn = Object.fromEntries(Object.keys(this.paths).map((name) => [name, ""]));
-    drawn.grid = ticks.map((tick) => `M${x(tick)} 0V${height}`).join("");
-    drawn.base = run.sides.map((side) => `M0 ${this.top[side] + LANE / 2}H${WIDTH}`).join("") + `M0 ${height}H${WIDTH}`;
-    if (!run.side && run.tau > 0 && run.tau < 1) drawn.tau = `M0 ${this.rise(run.tau)}H${WIDTH}`;
-    for (const token of run.tokens) {
-      const top = this.top[token.side];
-      const kind = token.i === 0 ? `${token.side} wait` : token.keep || token.side === "llm" ? token.side : "slm gone";
-      drawn[kind] += `M${x(token.from)} ${top}H${x(token.seconds)}V${top + LANE}H${x(token.from)}z`;
-      drawn[`${token.side} stem`] += `M${x(token.seconds)} ${height}V${this.rise(token.entropy)}`;
-      if (!token.keep) drawn.tick += `M${x(token.seconds)} ${top - 1}v${LANE + 2}`;
-    }
-    const chosen = run.tokens[at];
-    if (chosen) drawn.at = `M${x(chosen.from)} 0H${x(chosen.seconds)}V${height}H${x(chosen.from)}z`;
-    for (const [name, path] of Object.entries(this.paths)) path.setAttribute("d", drawn[name]);
-    this.time.textContent = run.tokens.length ? seconds(run.seconds) : "";
+    Object.assign(this, { end, tau: run.tau, count: 0, last: null, drawn: Object.fromEntries(PATHS.map((name) => [name, ""])) });
+    this.drawn.grid = ticks.map((tick) => `M${this.x(tick)} 0V${height}`).join("");
+    this.drawn.base = run.sides.map((side) => `M0 ${this.top[side] + LANE / 2}H${WIDTH}`).join("") + `M0 ${height}H${WIDTH}`;
+    if (!run.side && run.tau > 0 && run.tau < 1) this.drawn.tau = `M0 ${this.rise(run.tau)}H${WIDTH}`;
   }
+
+  draw(axis) {
+    if (axis.end !== this.end || this.run.tau !== this.tau || !this.count) this.begin(axis);
+    const { tokens, seconds: spent } = this.run;
+    for (; this.count < tokens.length; this.count++) this.add(tokens[this.count]);
+    for (const [name, path] of Object.entries(this.paths))
+      if (name !== "at") path.setAttribute("d", this.drawn[name] + (this.last?.kind === name ? this.block(this.last) : ""));
+    this.time.textContent = tokens.length ? seconds(spent) : "";
+  }
+
+  add(token) {
+    const { side } = token, kind = token.i === 0 ? `${side} wait` : token.keep || side === "llm" ? side : "slm gone";
+    if (this.last?.kind === kind) this.last.to = token.seconds;
+    else {
+      if (this.last) this.drawn[this.last.kind] += this.block(this.last);
+      this.last = { kind, top: this.top[side], from: token.from, to: token.seconds };
+    }
+    const rise = this.rise(token.entropy);
+    if (rise < this.height - 0.5) this.drawn[`${side} stem`] += `M${this.x(token.seconds)} ${this.height}V${rise}`;
+    if (!token.keep) this.drawn.tick += `M${this.x(token.seconds)} ${this.top[side] - 1}v${LANE + 2}`;
+  }
+
+  /** Show which token is looked at. */
+  point(i) {
+    const token = this.run.tokens[i];
+    this.paths.at.setAttribute("d", token ? `M${this.x(token.from)} 0H${this.x(token.seconds)}V${this.height}H${this.x(token.from)}z` : "");
+  }
+
+  block({ top, from, to }) { return `M${this.x(from)} ${top}H${this.x(to)}V${top + LANE}H${this.x(from)}z`; }
+
+  x(time) { return (WIDTH * Math.min(time / this.end, 1)).toFixed(2); }
 
   rise(value) { return (this.height - STRIP * share(value)).toFixed(1); }
+
+  /** An axis for this row alone; once the answer is there it is exactly as long. */
+  get own() {
+    const { state, seconds: spent } = this.run;
+    return { end: state === "done" ? spent : axis(spent).end, ticks: [] };
+  }
 
   /** Index of the token that was being written there. */
   find(clientX) {
@@ -86,13 +110,10 @@ export class Lanes {
         row.svg.addEventListener(kind, (event) => row.run.tokens.length && this.point(row.run, row.find(event.clientX)));
   }
 
-  draw(chosen) {
-    this.box.classList.toggle("stretched", this.stretched);
+  draw() {
     const found = axis(Math.max(0.1, ...this.rows.map((row) => row.run.seconds)));
-    for (const row of this.rows) {
-      const own = { end: row.run.seconds || 1, ticks: [] };
-      row.draw(this.stretched ? own : found, chosen?.run === row.run ? chosen.i : -1);
-    }
+    this.box.classList.toggle("stretched", this.stretched);
+    for (const row of this.rows) row.draw(this.stretched ? row.own : found);
     if (this.end === found.end && this.marks.childElementCount) return;
     this.end = found.end;
     this.marks.replaceChildren(...found.ticks.map((tick) => {
@@ -100,5 +121,10 @@ export class Lanes {
       mark.style.left = `${100 * tick / found.end}%`;
       return mark;
     }));
+  }
+
+  /** Show which token is looked at; null for none. */
+  look(chosen) {
+    for (const row of this.rows) row.point(chosen?.run === row.run ? chosen.i : -1);
   }
 }

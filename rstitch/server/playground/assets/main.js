@@ -125,7 +125,8 @@ function draw() {
   cancelAnimationFrame(frame);
   frame = 0;
   for (const answer of answers) answer.draw();
-  lanes.draw(chosen);
+  lanes.draw();
+  lanes.look(chosen);
 }
 
 /** Look at a token, or at none. */
@@ -135,7 +136,7 @@ function choose(run, i = 0, byKey = false) {
   if (chosen) detail.show(run, i);
   else detail.clear();
   if (byKey) $("said").textContent = detail.said(run, i);
-  later();
+  lanes.look(chosen);
 }
 
 function move(run, event) {

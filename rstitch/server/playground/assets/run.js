@@ -8,6 +8,8 @@ export class Run {
     Object.assign(this, { name, side, tau });
     this.state = "waiting"; // writing, done, stopped, failed
     this.tokens = [];
+    this.turns = 0;
+    this.written = { slm: 0, llm: 0 }; // kept tokens
     this.summary = null;
     this.id = null;
     this.reason = null;
@@ -40,6 +42,8 @@ export class Run {
   settle() {
     for (const token of this.held) {
       const closes = token.keep && this.follow(token.text);
+      if (token.next !== token.side) this.turns++;
+      if (token.keep) this.written[token.side]++;
       const from = this.tokens.at(-1)?.seconds ?? 0;
       this.tokens.push({ ...token, i: this.tokens.length, from, thought: this.thinking || closes, word: token.text });
     }
@@ -65,10 +69,8 @@ export class Run {
     this.state = state;
   }
 
-  of(side) { return this.tokens.filter((token) => token.keep && token.side === side).length; }
-  get count() { return this.of("slm") + this.of("llm"); }
-  get discards() { return this.tokens.filter((token) => !token.keep).length; }
-  get handoffs() { return this.summary?.handoffs ?? this.tokens.filter((token) => token.next !== token.side).length; }
+  get count() { return this.written.slm + this.written.llm; }
+  get handoffs() { return this.summary?.handoffs ?? this.turns; }
   get seconds() { return this.summary?.seconds ?? this.tokens.at(-1)?.seconds ?? 0; }
   get first() { return this.tokens.find((token) => token.keep)?.seconds; }
   get rate() { return this.seconds ? this.count / this.seconds : 0; }
