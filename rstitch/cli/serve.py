@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from rstitch.cli.options import in_units, policy_of
 from rstitch.errors import BadRequest
 from rstitch.server.config import known
 from rstitch.server.resolve import Resolved, load
@@ -45,8 +46,10 @@ def _run(resolved: Resolved) -> int:
 
     config = resolved.config
     known_keys = keys.load(config.listen.keys_file, os.environ)
+    rule = policy_of(config.models.policy, [], config.models.tau)
     with open_pair(config) as stitch:
-        return run(Served(stitch, config, known_keys))
+        default = in_units(stitch, rule, config.models.tau)
+        return run(Served(stitch, config, known_keys, default))
 
 
 def _options() -> Iterator[Parameter]:

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
 
-from fastapi import Request
-from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse, Response
-
+from rstitch.engine.request import Request
 from rstitch.server.ask import Task
 from rstitch.server.choice import Choice
+from rstitch.server.entry import Ticket
 from rstitch.server.errors import SHUTTING_DOWN, Problem
 from rstitch.server.keys import Key
-from rstitch.server.limits import before
-from rstitch.server.loop import Arrived, Inbox
+from rstitch.server.loop import Arrived
+from rstitch.server.patience import Patience
 from rstitch.server.reply import Form
 from rstitch.server.served import Served
-from rstitch.server.sse import DONE, EventStream, event
+from rstitch.server.sse import DONE, event
 from rstitch.text import Phase, ReasoningStream
+from rstitch.types import Side
 
 
 @dataclass(slots=True)
@@ -28,66 +27,23 @@ class Answering:
     """One HTTP request's answers, from its turn to the last of them."""
 
     served: Served
-    http: Request
     key: Key
     task: Task
-    deadline: float
-    """Second of the event loop's clock at which it is over."""
+    patience: Patience
     form: Form
     choices: list[Choice]
 
-    async def bursts(self) -> AsyncGenerator[set[int]]:
-        """Have it written: after each burst, the answers that something came for."""
-        async with AsyncExitStack() as held:
-            entered = held.enter_async_context(self.served.entry.enter(self.key, self.task))
-            ticket = await before(self.deadline, entered)
-            self.form.queued = ticket.waited
-            inbox = self.served.loop.open(self.task.requests)
-            if self.task.asked.provenance:
-                self.served.traces.begin(self.form.id, self.key, self.task)
-            watch = asyncio.create_task(_leave(self.http, inbox))
-            try:
-                while arrived := await before(self.deadline, inbox.burst()):
-                    yield self._take(arrived)
-            finally:
-                watch.cancel()
-                inbox.close()
-                ticket.settle(self._tokens())
-
-    def _take(self, arrived: Arrived) -> set[int]:
-        for index, one in arrived:
-            choice = self.choices[index]
-            choice.add(one)
-            self.served.traces.add(self.form.id, index, one)
-            if choice.error is not None:
-                raise self.served.problem(choice.error)
-            if choice.reason == "cancelled":  # by nobody here, so the engine was closed
-                raise Problem(503, SHUTTING_DOWN, code="unavailable", retry_after=1)
-        return {index for index, _ in arrived}
-
-    def _tokens(self) -> int:
-        return self.task.prompt_tokens + sum(choice.kept for choice in self.choices)
-
-    async def reply(self) -> Response:
-        async with aclosing(self.bursts()) as bursts:
+    async def reply(self) -> dict[str, Any]:
+        """Raises Problem, RStitchError, Gone."""
+        async with aclosing(self._bursts()) as bursts:
             async for _ in bursts:
                 pass
-        whole = self.form.whole(self.choices)
-        return JSONResponse(whole, headers=self._headers())
+        return self.form.whole(self.choices)
 
-    async def stream(self) -> Response:
-        """It has begun: what fails before the first token still has a status of its own."""
-        chunks = self._chunks()
-        try:
-            first = await anext(chunks)
-        except BaseException:
-            await chunks.aclose()
-            raise
-        return EventStream(first, chunks, self._headers(), self.deadline)
-
-    async def _chunks(self) -> AsyncGenerator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes]:
+        """The stream's events. Raises as `reply`, before the first or between two."""
         begun: set[int] = set()
-        async with aclosing(self.bursts()) as bursts:
+        async with aclosing(self._bursts()) as bursts:
             async for news in bursts:
                 for index in sorted(news):
                     chunk = self._chunk(index, index not in begun, index == max(news))
@@ -98,29 +54,78 @@ class Answering:
             yield event(self.form.last(self.choices))
         yield DONE
 
-    def _chunk(self, index: int, first: bool, latest: bool) -> bytes:
-        """Empty where there is nothing to tell."""
-        choice = self.choices[index]
-        part = choice.take()
-        if not (first or choice.ended or self.form.shows(part)):
-            return b""
-        chunk = self.form.chunk(choice, part, first)
-        if latest and not self.task.usage_chunk and all(one.ended for one in self.choices):
-            chunk = self.form.last(self.choices, chunk)
-        return event(chunk)
-
-    def _headers(self) -> dict[str, str]:
-        headers = {"x-rstitch-ignored": ", ".join(self.task.ignored)} if self.task.ignored else {}
-        if self.form.is_degraded(self.choices) or "llm" in self.served.lost:
+    @property
+    def headers(self) -> dict[str, str]:
+        headers = {"x-request-id": self.form.id}
+        if self.task.ignored:
+            headers["x-rstitch-ignored"] = ", ".join(self.task.ignored)
+        if self._degraded:
             headers["x-rstitch-degraded"] = "llm"
         return headers
 
+    @property
+    def _degraded(self) -> bool:
+        lost = "llm" in self.served.lost and Side.LLM in self.task.policy.sides()
+        return lost or self.form.is_degraded(self.choices)
 
-async def answer(served: Served, http: Request, key: Key, task: Task, deadline: float) -> Response:
-    """The whole reply, or a stream that has begun. Raises Problem, RStitchError, Gone."""
-    form = Form(task, served.words, served.fingerprint(task.policy))
-    one = Answering(served, http, key, task, deadline, form, _choices(served, task))
-    return await (one.stream() if task.body.stream else one.reply())
+    async def _bursts(self) -> AsyncGenerator[set[int]]:
+        """Have it written: after each burst, the answers that something came for."""
+        async with AsyncExitStack() as held:
+            ticket = await self.patience.wait(held.enter_async_context(self._turn()))
+            requests = [self._late(one, ticket) for one in self.task.requests]
+            inbox = self.served.loop.open(requests)
+            held.callback(inbox.close)
+            self.served.metrics.begin(inbox.names, ticket.waited)
+            if self.task.asked.provenance:
+                self.served.traces.begin(self.form.name, self.key, requests, self.task.model)
+            while arrived := await self.patience.wait(inbox.burst()):
+                yield self._take(arrived)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[Ticket]:
+        async with self.served.entry.enter(self.key, self.task) as ticket:
+            self.form.queued = ticket.waited
+            try:
+                yield ticket
+            finally:
+                ticket.settle(self.task.prompt_tokens + sum(one.kept for one in self.choices))
+
+    def _late(self, request: Request, ticket: Ticket) -> Request:
+        """A deadline counts from when the request came, the engine's from when it begins."""
+        deadline = getattr(request.policy, "deadline", None)
+        if deadline is None:
+            return request
+        left = max(0.0, deadline - ticket.waited)
+        return replace(request, policy=replace(request.policy, deadline=left))  # type: ignore[type-var]  # a dataclass
+
+    def _take(self, arrived: Arrived) -> set[int]:
+        for index, one in arrived:
+            choice = self.choices[index]
+            choice.add(one)
+            self.served.traces.add(self.form.name, index, one)
+            if choice.error is not None:
+                raise choice.error
+            if choice.reason == "cancelled":  # by nobody here, so the engine was closed
+                raise Problem(503, SHUTTING_DOWN, code="unavailable", retry_after=1)
+        return {index for index, _ in arrived}
+
+    def _chunk(self, index: int, first: bool, latest: bool) -> bytes:
+        """Empty where there is nothing to tell."""
+        choice = self.choices[index]
+        opening = event(self.form.opening(choice)) if first and not self.form.plain else b""
+        part = choice.take()
+        if not (choice.ended or self.form.shows(part)):
+            return opening
+        chunk = self.form.chunk(choice, part)
+        if latest and not self.task.usage_chunk and all(one.ended for one in self.choices):
+            chunk = self.form.last(self.choices, chunk)
+        return opening + event(chunk)
+
+
+def answering(served: Served, key: Key, task: Task, patience: Patience, name: str) -> Answering:
+    """name: of the request, for its reply and the log."""
+    form = Form(task, served.words, served.fingerprint(task.policy), name)
+    return Answering(served, key, task, patience, form, _choices(served, task))
 
 
 def _choices(served: Served, task: Task) -> list[Choice]:
@@ -134,13 +139,3 @@ def _choices(served: Served, task: Task) -> list[Choice]:
         Choice(index, served.stitch.ends, ReasoningStream(begins[think]), task.keeps_tokens)
         for index, think in enumerate(thinks)
     ]
-
-
-async def _leave(http: Request, inbox: Inbox) -> None:
-    """Wait until the client is gone, and say so."""
-    try:
-        while (await http.receive())["type"] != "http.disconnect":
-            pass
-    except ClientDisconnect:
-        pass
-    inbox.leave()

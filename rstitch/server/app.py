@@ -7,41 +7,83 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
 
 from rstitch import __version__
 from rstitch.errors import RStitchError
-from rstitch.server import info, writing
+from rstitch.server import info, logs, openapi, writing
 from rstitch.server.errors import Problem, problem_of
+from rstitch.server.guard import Guard
 from rstitch.server.playground import routes
+from rstitch.server.refusal import Refused
 from rstitch.server.served import Served
 from rstitch.server.warm import warm
+
+TOLD = ["x-request-id", "x-rstitch-ignored", "x-rstitch-degraded", "retry-after"]
+"""Headers that a page of an allowed origin may read."""
 
 
 def create(served: Served) -> FastAPI:
     """The application. Its lifespan runs the loop, and closes the engine at the end."""
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(one) for one in (served.loop.run(), warm(served))]
-        watch = asyncio.create_task(served.health.run())
-        try:
-            yield
-        finally:
-            watch.cancel()
-            await asyncio.to_thread(served.loop.engine.close)
-            await asyncio.gather(*tasks)
-
-    app = FastAPI(title="rstitch", version=__version__, lifespan=lifespan)
-    for kind in (Problem, RStitchError):
-        app.add_exception_handler(kind, _problem)
+    app = FastAPI(
+        title="rstitch", version=__version__, lifespan=_lifespan(served), docs_url=None,
+        redoc_url=None, redirect_slashes=False,
+    )  # fmt: skip
+    for kind in (Problem, RStitchError, HTTPException):
+        app.add_exception_handler(kind, _problem(served))
     app.include_router(writing.router(served))
     app.include_router(info.router(served))
     if served.has_playground:
         app.include_router(routes.router(served))
+    openapi.install(app)
+    if served.config.listen.cors:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=served.config.listen.cors,
+            allow_methods=["GET", "POST"],
+            allow_headers=["authorization", "content-type"],
+            expose_headers=TOLD,
+        )
+    app.add_middleware(Guard)
     return app
 
 
-async def _problem(request: Request, error: Exception) -> Response:
-    found = problem_of(error)
-    return JSONResponse(found.body(), found.status, found.all_headers())
+def _lifespan(served: Served):  # type: ignore[no-untyped-def]  # FastAPI's own type is private
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        reader = asyncio.create_task(served.loop.run())
+        reader.add_done_callback(lambda task: _failed(served, task))
+        shadows = served.shadow.run(busy=lambda: bool(served.door.inside))
+        others = [asyncio.create_task(one) for one in (warm(served), served.health.run(), shadows)]
+        try:
+            yield
+        finally:
+            for task in others:
+                task.cancel()
+            await asyncio.to_thread(served.loop.engine.close)
+            await asyncio.gather(reader, *others, return_exceptions=True)
+
+    return lifespan
+
+
+def _failed(served: Served, reader: asyncio.Task[None]) -> None:
+    """The loop itself has failed: nothing can be written any more."""
+    error = None if reader.cancelled() else reader.exception()
+    if error is not None:
+        logs.problem(error)
+        served.end_lost(f"the engine failed: {type(error).__name__}")
+
+
+def _problem(served: Served):  # type: ignore[no-untyped-def]  # as above
+    async def respond(request: Request, error: Exception) -> Response:
+        if isinstance(error, Refused):
+            served.metrics.refused(error.reason)
+        if isinstance(error, HTTPException):  # no such path, or not by this method
+            headers = dict(error.headers or {})
+            error = Problem(error.status_code, str(error.detail), headers=headers)
+        found = problem_of(error)
+        return JSONResponse(found.body(), found.status, found.all_headers())
+
+    return respond

@@ -16,10 +16,12 @@ from rstitch.server import chat, completions, drawn
 from rstitch.server.chat import Chat
 from rstitch.server.completions import Completion
 from rstitch.server.config import Limits
-from rstitch.server.errors import bad
+from rstitch.server.errors import WARMING, Problem, bad
 from rstitch.server.extra import Asked
 from rstitch.server.fields import Ignored
 from rstitch.server.models import Names
+from rstitch.steering import Limits as Steering
+from rstitch.steering import within
 from rstitch.types import Sampling, Side
 
 COMPLETION_TOKENS = 16
@@ -86,16 +88,17 @@ class Asking:
     limits: Limits
     may_degrade: bool = False
 
-    def read(self, body: Chat | Completion) -> Task:
-        """Raises Problem for what this server does not do, BadRequest for what the pair cannot."""
-        policy = self.names.policy(body.model, body.rstitch or Asked())
-        bound.check(policy, self.stitch.models)
+    def read(self, body: Chat | Completion, space: str) -> Task:
+        """space: whose KV of ended requests it may use. Raises Problem for what this server does
+        not do, BadRequest for what the pair cannot."""
         self._check(body)
+        policy = self._held(self.names.policy(body.model, body.rstitch or Asked()), body)
+        bound.check(policy, self.stitch.models)
         own, most = self.stitch.defaults.sampling, self.limits.max_logit_bias
         sampling = drawn.sampling(body, own, most)
         self._check_bias(sampling, policy)
         found = [self._prompt(one, policy) for one in _prompts(body)]
-        requests = tuple(self._request(body, policy, sampling, ids) for ids in found)
+        requests = tuple(self._request(body, policy, sampling, ids, space) for ids in found)
         return Task(
             body=body,
             model=body.model or self.names.pair,
@@ -104,6 +107,35 @@ class Asking:
             thinks=tuple(isinstance(body, Chat) and self._thinks(ids) for ids in found),
             ignored=ignored(body),
         )
+
+    def _held(self, policy: Policy, body: Chat | Completion) -> Policy:
+        """To the limits that the request sets; tau may then start elsewhere, within the bounds."""
+        asked = body.rstitch or Asked()
+        limits = Steering(asked.max_llm_share, asked.max_llm_tokens, asked.deadline)
+        if not limits.given():
+            return policy
+        self.names.rules.check_deadline(asked.deadline)
+        named = asked.tau is not None or asked.policy is not None or "@" in (body.model or "")
+        most = self._wanted(body) or min(m.runner.max_length for m in self.stitch.models.values())
+        try:
+            for chosen in (named, True):
+                held = within(
+                    limits, policy, self.stitch.defaults.habits,
+                    most=most, chosen=chosen, steps=self._steps,
+                )  # fmt: skip
+                if not self.names.rules.outside(held):
+                    return held
+        except BadRequest as error:
+            raise bad(str(error), f"rstitch.{next(iter(limits.given()))}") from None
+        raise AssertionError("tau was within the bounds before")
+
+    def _steps(self) -> dict[Side, float]:
+        """Seconds of a decode step per side, as the engine has seen them."""
+        seen = self.stitch.engine.stats()["step_seconds"]
+        found = {side: seen[side.label] for side in Side}
+        if not all(found.values()):
+            raise Problem(503, WARMING, "rstitch.deadline", "unavailable", retry_after=1)
+        return found
 
     def _check(self, body: Chat | Completion) -> None:
         most = self.limits.max_n
@@ -155,6 +187,7 @@ class Asking:
         policy: Policy,
         sampling: Sampling,
         prompts: Mapping[Side, tuple[int, ...]],
+        space: str,
     ) -> Request:
         stop = body.stop or ()
         return Request(
@@ -166,10 +199,18 @@ class Asking:
             top_logprobs=_top(body),
             n=body.n or 1,
             may_degrade=self.may_degrade,
+            reuse=space,
         )
 
     def _max_tokens(self, body: Chat | Completion, prompts: Mapping[Side, Sequence[int]]) -> int:
         """Never more than there is room for, so that a queue knows what a request may take."""
+        room: int = min(
+            self.stitch.models[side].runner.max_length - len(ids) for side, ids in prompts.items()
+        )
+        return min(self._wanted(body) or room, room)
+
+    def _wanted(self, body: Chat | Completion) -> int | None:
+        """Tokens of the answer; None for as many as there is room for."""
         given = [body.max_tokens, body.max_completion_tokens if isinstance(body, Chat) else None]
         asked = min((one for one in given if one is not None), default=None)
         most = self.limits.max_tokens
@@ -177,12 +218,8 @@ class Asking:
             told = f"max_tokens is {asked}; this server gives at most {most}"
             raise bad(told, "max_tokens")
         if asked is None and isinstance(body, Completion):
-            asked = COMPLETION_TOKENS
-        room: int = min(
-            self.stitch.models[side].runner.max_length - len(ids) for side, ids in prompts.items()
-        )
-        wanted = asked or self.limits.default_max_tokens or most or room
-        return max(1, min(wanted, room))
+            asked = min(COMPLETION_TOKENS, most or COMPLETION_TOKENS)
+        return asked or self.limits.default_max_tokens or most
 
     def _thinks(self, prompts: Mapping[Side, tuple[int, ...]]) -> bool:
         models = self.stitch.models

@@ -33,9 +33,12 @@ class Choice:
     usage: Usage | None = None
     reason: FinishReason | None = None
     error: Exception | None = None
-    kept: int = 0
-    """Tokens of the answer so far."""
+    first: float | None = None
+    """Seconds of its first token, since the engine got it."""
     reasoning_tokens: int = 0
+    _kept: list[int] = field(default_factory=lambda: [0, 0])
+    """Tokens of the answer so far, by side."""
+    _said: list[str] = field(default_factory=list)
     _part: Part = field(default_factory=Part)
     _thought: bool = False
     """There was reasoning, so the blank lines that follow it are not the answer's."""
@@ -50,6 +53,21 @@ class Choice:
         else:
             assert isinstance(event, Failed)
             self.error = event.error
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Tokens of the SLM and of the LLM."""
+        slm, llm = self._kept
+        return slm, llm
+
+    @property
+    def kept(self) -> int:
+        return sum(self._kept)
+
+    @property
+    def said(self) -> str:
+        """The answer so far, without what was thought."""
+        return "".join(self._said)
 
     @property
     def ended(self) -> bool:
@@ -68,7 +86,9 @@ class Choice:
             self._part.tokens.append(event)
         if not event.proposal.keep:
             return
-        self.kept += 1
+        self._kept[event.proposal.side] += 1
+        if self.first is None:
+            self.first = event.seconds
         before = self.phases.phase
         if event.text:
             self._text(event.text)
@@ -89,3 +109,4 @@ class Choice:
                 text = text.lstrip()
                 self._thought = not text
             self._part.content += text
+            self._said.append(text)

@@ -69,6 +69,9 @@ class Models:
     tau: float | str | None = None
     """Entropy threshold where a request names none, 0 to 1 or "0.24nats"; the pair's own if left
     out."""
+    policy: str | None = None
+    """Who writes the next token where a request names nobody, with parameters: router,file=DIR; the
+    plain rule if left out."""
     trust_remote_code: bool = False
     """Run code that comes with the models."""
 

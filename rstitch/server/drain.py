@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from rstitch.server.errors import SHUTTING_DOWN, Problem
+from rstitch.server.errors import SHUTTING_DOWN, WARMING
+from rstitch.server.refusal import Refused
 
 
 @dataclass(slots=True)
@@ -32,13 +33,13 @@ class Door:
 
     @property
     def not_ready(self) -> str:
-        return self.closed or ("" if self.warm else "the server is warming up")
+        return self.closed or ("" if self.warm else WARMING)
 
     @contextmanager
     def enter(self) -> Iterator[None]:
-        """Raises Problem (503, to be tried again) where it is closed."""
+        """Raises Refused where it is closed."""
         if self.closed:
-            raise Problem(503, self.closed, code="unavailable", retry_after=self.seconds)
+            raise Refused("draining", self.closed, self.seconds)
         self.inside += 1
         self._empty.clear()
         try:

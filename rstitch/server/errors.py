@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,8 +28,7 @@ REFUSED: dict[Reason, int] = {
     "invalid": 400,
 }
 SHUTTING_DOWN = "the server is shutting down; ask another one, or later"
-RETRYABLE = (408, 429, 503)
-"""The same request may be answered later: clients that retry by themselves do."""
+WARMING = "the server is warming up"
 
 
 @dataclass(eq=False)
@@ -61,7 +61,7 @@ class Problem(Exception):
     def all_headers(self) -> dict[str, str]:
         if self.retry_after is None:
             return self.headers
-        return {**self.headers, "retry-after": str(max(1, round(self.retry_after + 0.5)))}
+        return {**self.headers, "retry-after": str(max(1, math.ceil(self.retry_after)))}
 
 
 def bad(message: str, param: str | None = None, code: str | None = None) -> Problem:

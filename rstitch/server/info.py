@@ -6,41 +6,70 @@ from typing import Any
 
 import torch
 import transformers
-from fastapi import APIRouter
-from starlette.responses import JSONResponse, Response
+from fastapi import APIRouter, Depends, Request
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from rstitch import __version__
 from rstitch.server import extra
 from rstitch.server.errors import Problem
+from rstitch.server.openapi import wrong
 from rstitch.server.served import Served
 
 
 def router(served: Served) -> APIRouter:
     routes = APIRouter()
+    routes.include_router(_of_the_api(served))
+    routes.include_router(_of_the_server(served))
+    return routes
+
+
+def _of_the_api(served: Served) -> APIRouter:
+    """For clients: with a key, where keys are set."""
+
+    def known(http: Request) -> None:
+        served.entry.who(http.headers)
+
+    routes = APIRouter(dependencies=[Depends(known)], responses=wrong(401))
 
     @routes.get("/v1/models", summary="The stitched pair, and each side alone")
     async def models() -> JSONResponse:
         found = [_model(served, name, what) for name, what in served.names.listed()]
         return JSONResponse({"object": "list", "data": found})
 
-    @routes.get("/v1/models/{model}", summary="One of them")
+    @routes.get("/v1/models/{model}", summary="One of them", responses=wrong(404))
     async def model(model: str) -> JSONResponse:
         for name, what in served.names.listed():
             if model == name:
                 return JSONResponse(_model(served, name, what))
         raise served.names.unknown(model)
 
-    @routes.get("/health", summary="Whether the engine gets on with its work")
+    @routes.get("/v1/rstitch/schema", summary="JSON Schema of the key `rstitch`")
+    async def schema() -> JSONResponse:
+        return JSONResponse(extra.schema())
+
+    return routes
+
+
+def _of_the_server(served: Served) -> APIRouter:
+    """For who runs it; nothing here tells of a request."""
+    routes = APIRouter()
+
+    @routes.get("/health", summary="Whether the engine gets on with its work", responses=wrong(503))
     async def health() -> Response:
         if not served.health.ok:
             raise Problem(503, f"no step for {served.health.seconds:.0f} s while there is work")
         return JSONResponse({"status": "ok"})
 
-    @routes.get("/ready", summary="Whether requests are let in")
+    @routes.get("/ready", summary="Whether requests are let in", responses=wrong(503))
     async def ready() -> Response:
         if served.not_ready:
             raise Problem(503, served.not_ready, code="not_ready")
         return JSONResponse({"status": "ready"})
+
+    @routes.get("/metrics", summary="For Prometheus", response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        return Response(served.metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
     @routes.get("/version", summary="Versions, and the configuration's digest")
     async def version() -> JSONResponse:
@@ -53,10 +82,6 @@ def router(served: Served) -> APIRouter:
                 "extra": extra.VERSION,
             }
         )
-
-    @routes.get("/v1/rstitch/schema", summary="JSON Schema of the key `rstitch`")
-    async def schema() -> JSONResponse:
-        return JSONResponse(extra.schema())
 
     return routes
 

@@ -1,16 +1,10 @@
-"""A body is read as far as it is allowed to be long, and no request takes longer than it may."""
+"""A body is read as far as it is allowed to be long."""
 
 from __future__ import annotations
-
-import asyncio
-from collections.abc import Awaitable
-from typing import TypeVar
 
 from fastapi import Request
 
 from rstitch.server.errors import Problem
-
-T = TypeVar("T")
 
 
 async def read(http: Request, most: int) -> bytes:
@@ -29,13 +23,3 @@ async def read(http: Request, most: int) -> bytes:
 def _too_long(most: int) -> Problem:
     told = f"the body is longer than {most} bytes; send a shorter one"
     return Problem(413, told, code="too_large", headers={"connection": "close"})
-
-
-async def before(deadline: float, work: Awaitable[T]) -> T:
-    """Wait for it, until that second of the event loop's clock. Raises Problem (408)."""
-    try:
-        async with asyncio.timeout_at(deadline):
-            return await work
-    except TimeoutError:
-        told = "the request took longer than this server allows; ask for fewer tokens"
-        raise Problem(408, told, code="timeout") from None

@@ -18,10 +18,6 @@ Arrived = list[tuple[int, Event]]
 """Events with the index of the answer, of those asked for together, that they belong to."""
 
 
-class Gone(Exception):
-    """The client has left; nobody wants the rest."""
-
-
 class Inbox:
     """Answers that one HTTP request waits for. Closing it cancels those that have no end."""
 
@@ -29,7 +25,6 @@ class Inbox:
         self._loop = loop
         self._arrived: Arrived = []
         self._news = asyncio.Event()
-        self._left = False
         self._open: dict[str, int] = {}
         """Names of the answers that have no end yet."""
         try:
@@ -47,19 +42,12 @@ class Inbox:
         return list(self._open)
 
     async def burst(self) -> Arrived:
-        """What has arrived since the last time, at least one event; empty when all have ended.
-
-        Raises Gone once `leave` was called.
-        """
+        """What has arrived since the last time, at least one event; empty when all have ended."""
         while not self._arrived:
-            if self._left:
-                raise Gone
             if not self._open:
                 return []
             self._news.clear()
             await self._news.wait()
-        if self._left:
-            raise Gone
         arrived, self._arrived = self._arrived, []
         return arrived
 
@@ -71,13 +59,8 @@ class Inbox:
         self._arrived.append((index, event))
         self._news.set()
 
-    def leave(self) -> None:
-        """Nobody reads on: the engine's next step frees what its answers hold."""
-        self._left = True
-        self.close()
-        self._news.set()
-
     def close(self) -> None:
+        """Nobody reads on: the engine's next step frees what its answers hold."""
         self._cancel()
         for name in self._open:
             self._loop.inboxes.pop(name, None)
@@ -91,10 +74,12 @@ class Inbox:
 class Loop:
     """`open` from the event loop's thread; `run` is a task for as long as the server lives."""
 
-    def __init__(self, engine: Engine, on_lost: Callable[[], None]) -> None:
-        """on_lost: called when an answer has ended because a side is lost."""
+    def __init__(
+        self, engine: Engine, on_event: Callable[[Event], None], on_lost: Callable[[], None]
+    ) -> None:
+        """on_event: called with each. on_lost: when an answer has ended because a side is lost."""
         self.engine = engine
-        self.on_lost = on_lost
+        self.on_event, self.on_lost = on_event, on_lost
         self.inboxes: dict[str, Inbox] = {}
 
     def open(self, requests: Sequence[Request]) -> Inbox:
@@ -102,9 +87,19 @@ class Loop:
         return Inbox(self, requests)
 
     async def run(self) -> None:
-        async for event in self.engine.events():
-            inbox = self.inboxes.get(event.request)
-            if inbox is not None:
-                inbox.put(event)
-            if isinstance(event, Failed) and isinstance(event.error, SideLost):
-                self.on_lost()
+        """Until the engine is closed. Where it fails, so does everything that waits for it."""
+        try:
+            async for event in self.engine.events():
+                self._hand_over(event)
+        except Exception as error:
+            for name, inbox in list(self.inboxes.items()):
+                inbox.put(Failed(name, error))
+            raise
+
+    def _hand_over(self, event: Event) -> None:
+        self.on_event(event)
+        inbox = self.inboxes.get(event.request)
+        if inbox is not None:
+            inbox.put(event)
+        if isinstance(event, Failed) and isinstance(event.error, SideLost):
+            self.on_lost()

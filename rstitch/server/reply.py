@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,20 +24,21 @@ class Form:
     task: Task
     words: Words
     fingerprint: str
-    id: str = field(init=False)
+    id: str
     created: int = field(default_factory=lambda: int(time.time()))
     queued: float = 0.0
     _offsets: dict[int, int] = field(default_factory=dict)
     """Characters of each answer that were told, for completions' text_offset."""
 
-    def __post_init__(self) -> None:
-        start = "cmpl" if self.plain else "chatcmpl"
-        self.id = f"{start}-{uuid.uuid4().hex}"
-
     @property
     def plain(self) -> bool:
         """Of /v1/completions."""
         return isinstance(self.task.body, Completion)
+
+    @property
+    def name(self) -> str:
+        """What the reply says is its id."""
+        return f"{'cmpl' if self.plain else 'chatcmpl'}-{self.id}"
 
     def shows(self, part: Part) -> bool:
         """There is something in it that a client would see."""
@@ -52,8 +52,17 @@ class Form:
             "rstitch": self.summary(choices),
         }
 
-    def chunk(self, choice: Choice, part: Part, first: bool) -> Json:
-        written = self._choice(choice, part, whole=False, first=first)
+    def opening(self, choice: Choice) -> Json:
+        """A chat's first chunk has the role and nothing else: OpenAI's client takes the log-
+        probabilities of a first chunk twice."""
+        told: Json = {"index": choice.index, "delta": {"role": "assistant", "content": ""}}
+        chunk = self._chunk([{**told, "logprobs": None, "finish_reason": None}])
+        if self.task.asked.provenance:
+            chunk["rstitch"] = {"version": extra.VERSION, "tokens": []}
+        return chunk
+
+    def chunk(self, choice: Choice, part: Part) -> Json:
+        written = self._choice(choice, part, whole=False)
         tokens = written.pop("rstitch", None)
         chunk = self._chunk([written])
         if tokens is not None:
@@ -73,7 +82,7 @@ class Form:
 
     def _head(self, kind: str, choices: list[Json]) -> Json:
         return {
-            "id": self.id,
+            "id": self.name,
             "object": kind,
             "created": self.created,
             "model": self.task.model,
@@ -81,12 +90,12 @@ class Form:
             "choices": choices,
         }
 
-    def _choice(self, choice: Choice, part: Part, *, whole: bool, first: bool = True) -> Json:
+    def _choice(self, choice: Choice, part: Part, *, whole: bool) -> Json:
         written: Json = {"index": choice.index}
         if self.plain:
             written["text"] = part.text
         else:
-            written["message" if whole else "delta"] = _message(part, whole, first)
+            written["message" if whole else "delta"] = _message(part, whole)
         written["logprobs"] = self._logprobs(choice, part)
         written["finish_reason"] = choice.reason
         if self.task.asked.provenance:
@@ -107,15 +116,25 @@ class Form:
         usages = [choice.usage for choice in choices if choice.usage is not None]
         prompt = self.task.prompt_tokens
         completion = sum(usage.tokens for usage in usages)
+        degraded = {"degraded": True} if self.is_degraded(choices) else {}
         return {
+            **degraded,
             "prompt_tokens": prompt,
             "completion_tokens": completion,
             "total_tokens": prompt + completion,
-            "prompt_tokens_details": {"cached_tokens": 0},
+            "prompt_tokens_details": {"cached_tokens": self._cached(choices)},
             "completion_tokens_details": {
                 "reasoning_tokens": sum(choice.reasoning_tokens for choice in choices)
             },
         }
+
+    def _cached(self, choices: Sequence[Choice]) -> int:
+        """Prompt tokens that no answer to a prompt had to read: an ended request had left them."""
+        found, rest = 0, list(choices)
+        for request in self.task.requests:
+            mine, rest = rest[: request.n], rest[request.n :]
+            found += min(one.usage.cached_tokens if one.usage else 0 for one in mine)
+        return found
 
     def is_degraded(self, choices: Iterable[Choice]) -> bool:
         return any(one.usage is not None and one.usage.degraded for one in choices)
@@ -127,15 +146,13 @@ class Form:
         return extra.summary(usages, policy.name, tau, self.queued)
 
 
-def _message(part: Part, whole: bool, first: bool) -> Json:
+def _message(part: Part, whole: bool) -> Json:
     """A whole message has both words for its reasoning, null where there was none."""
-    message: Json = {"role": "assistant"} if first else {}
-    if whole or part.content or first:
+    message: Json = {"role": "assistant", "refusal": None} if whole else {}
+    if whole or part.content:
         message["content"] = part.content
     if whole or part.reasoning:
         message["reasoning"] = message["reasoning_content"] = part.reasoning or None
-    if whole:
-        message["refusal"] = None
     return message
 
 

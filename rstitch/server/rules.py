@@ -31,7 +31,7 @@ class Rules:
     bounds: Bounds = Bounds()
 
     def __post_init__(self) -> None:
-        wrong = self._outside(self.default)
+        wrong = self.outside(self.default)
         if wrong:
             raise BadRequest(
                 f"the pair's own {wrong}; give another with --tau, or widen the bounds"
@@ -52,6 +52,23 @@ class Rules:
             raise bad(f"this server gives no answer of the {side.name} alone", "model")
         self._check(found, "model")
         return found
+
+    def outside(self, policy: Policy) -> str:
+        """Which tau of it lies out of bounds, in words; empty where all lie within."""
+        low = -math.inf if self.bounds.tau_min is None else self.bounds.tau_min
+        high = math.inf if self.bounds.tau_max is None else self.bounds.tau_max
+        for name, tau in _taus(policy):
+            if not low <= tau <= high:
+                return f"{name} is {tau:g}; this server takes {low:g} to {high:g}"
+        return ""
+
+    def check_deadline(self, seconds: float | None) -> None:
+        """Raises Problem (400) for one out of bounds."""
+        low = self.bounds.deadline_min or 0.0
+        high = math.inf if self.bounds.deadline_max is None else self.bounds.deadline_max
+        if seconds is not None and not low <= seconds <= high:
+            told = f"rstitch.deadline is {seconds:g}; this server takes {low:g} to {high:g} seconds"
+            raise bad(told, "rstitch.deadline")
 
     def names(self) -> list[str]:
         """Policies that need no more than tau."""
@@ -85,18 +102,9 @@ class Rules:
             raise bad(str(error), "rstitch.policy") from None
 
     def _check(self, policy: Policy, param: str) -> None:
-        wrong = self._outside(policy)
+        wrong = self.outside(policy)
         if wrong:
             raise bad(wrong, param)
-
-    def _outside(self, policy: Policy) -> str:
-        """Which tau of it lies out of bounds, in words; empty where all lie within."""
-        low = -math.inf if self.bounds.tau_min is None else self.bounds.tau_min
-        high = math.inf if self.bounds.tau_max is None else self.bounds.tau_max
-        for name, tau in _taus(policy):
-            if not low <= tau <= high:
-                return f"{name} is {tau:g}; this server takes {low:g} to {high:g}"
-        return ""
 
 
 def _needed(name: str) -> list[Any]:

@@ -14,6 +14,7 @@ from types import FrameType
 import uvicorn
 
 from rstitch.api import Stitch, load
+from rstitch.server import logs
 from rstitch.server.app import create
 from rstitch.server.config import ServerConfig
 from rstitch.server.served import Served
@@ -122,6 +123,7 @@ class Server(uvicorn.Server):
 
 def run(served: Served) -> int:
     """Serve until something ends it; the exit status."""
+    logs.install(served.config.listen.log_format)
     server = Server(served)
     server.run()
     if not server.started:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from rstitch.errors import RStitchError
-from rstitch.server.errors import Problem, problem_of
-from rstitch.server.limits import before
-from rstitch.server.loop import Gone
+from rstitch.server.errors import Problem
+from rstitch.server.patience import Gone, Patience
 
 HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 DONE = b"data: [DONE]\n\n"
+End = Callable[[Exception | None], Problem | None]
 
 
 def event(content: Any) -> bytes:
@@ -33,27 +34,44 @@ class EventStream(Response):
         first: bytes,
         rest: AsyncGenerator[bytes],
         headers: Mapping[str, str],
-        deadline: float,
+        patience: Patience,
+        end: End,
     ) -> None:
-        """deadline: second of the event loop's clock at which a reader has been too slow."""
+        """end: called once, with what it failed for; what it returns is the last event, since it
+        is too late for a status."""
         super().__init__(headers={**HEADERS, **headers})
         del self.headers["content-length"]
-        self._first, self._rest, self._deadline = first, rest, deadline
+        self._first, self._rest, self._patience, self._end = first, rest, patience, end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        error: Exception | None = None
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            await self._send(send, self._first)
-            async for piece in self._rest:
-                await self._send(send, piece)
-        except Gone:
-            return
-        except (Problem, RStitchError) as error:  # too late for a status
-            await self._send(send, event(problem_of(error).body()))
+            async with self._patience.watching(receive):
+                await send(
+                    {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+                )
+                await self._all(send)
+        except asyncio.CancelledError:
+            error = Gone()
+            raise
+        except Exception as found:
+            error = found
         finally:
             await self._rest.aclose()
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+            problem = self._end(error)
+        if isinstance(error, Gone):
+            return
+        last = event(problem.body()) if problem else b""
+        with suppress(Problem, Gone):  # a reader that is too slow for the rest is so for this
+            await self._patience.wait(
+                send({"type": "http.response.body", "body": last, "more_body": False})
+            )
+
+    async def _all(self, send: Send) -> None:
+        await self._send(send, self._first)
+        async for piece in self._rest:
+            await self._send(send, piece)
 
     async def _send(self, send: Send, piece: bytes) -> None:
         message = {"type": "http.response.body", "body": piece, "more_body": True}
-        await before(self._deadline, send(message))
+        await self._patience.wait(send(message))

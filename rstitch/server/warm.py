@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-
 from rstitch.engine.request import Request
 from rstitch.errors import RStitchError
 from rstitch.policy import make
+from rstitch.server import logs
 from rstitch.server.served import Served
 from rstitch.types import Failed
-
-LOG = logging.getLogger("rstitch.server")
 
 
 async def warm(served: Served) -> None:
@@ -23,7 +20,7 @@ async def warm(served: Served) -> None:
     try:
         inbox = served.loop.open(requests)
     except RStitchError as error:
-        LOG.error("it cannot warm up: %s", error)
+        logs.problem(error)
         return
     failed = False
     while arrived := await inbox.burst():

@@ -3,43 +3,105 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.requests import ClientDisconnect
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
-from rstitch.server.answering import answer
+from rstitch.server import openapi
+from rstitch.server.answering import Answering, answering
+from rstitch.server.ask import Task
 from rstitch.server.body import parse
 from rstitch.server.chat import Chat
 from rstitch.server.completions import Completion
-from rstitch.server.limits import before, read
-from rstitch.server.loop import Gone
+from rstitch.server.errors import Problem
+from rstitch.server.keys import Key
+from rstitch.server.limits import read
+from rstitch.server.patience import Gone, Patience
+from rstitch.server.record import CLIENT_GONE, Record
 from rstitch.server.served import Served
+from rstitch.server.sse import EventStream
 
-CLIENT_GONE = 499
-"""What the log says where nobody was there to read a status."""
+Kind = type[Chat] | type[Completion]
+LONG = 16 * 1024
+"""Bytes of a body from which it is read in a thread: it takes longer than a burst of steps."""
 
 
 def router(served: Served) -> APIRouter:
     routes = APIRouter()
 
-    @routes.post("/v1/chat/completions", summary="Go on with a chat")
+    @routes.post("/v1/chat/completions", **openapi.writing(Chat, "Go on with a chat"))
     async def chat_completions(request: Request) -> Response:
         return await _write(served, request, Chat)
 
-    @routes.post("/v1/completions", summary="Go on with a text")
+    @routes.post("/v1/completions", **openapi.writing(Completion, "Go on with a text"))
     async def text_completions(request: Request) -> Response:
         return await _write(served, request, Completion)
 
     return routes
 
 
-async def _write(served: Served, http: Request, kind: type[Chat] | type[Completion]) -> Response:
-    limits = served.config.limits
-    deadline = asyncio.get_running_loop().time() + limits.request_seconds
+async def _write(served: Served, http: Request, kind: Kind) -> Response:
+    record = Record(served.metrics)
     try:
-        key = served.entry.who(http.headers)
-        body = parse(kind, await before(deadline, read(http, limits.max_body_bytes)))
-        return await answer(served, http, key, served.asking.read(body), deadline)
+        return await _begin(served, http, kind, record)
     except (Gone, ClientDisconnect):
+        record.end(CLIENT_GONE)
         return Response(status_code=CLIENT_GONE)
+    except asyncio.CancelledError:
+        record.end(CLIENT_GONE)
+        raise
+    except Exception as error:
+        problem = record.failed(error)
+        record.end(problem.status, problem.code)
+        headers = {**problem.all_headers(), "x-request-id": record.id}
+        return JSONResponse(problem.body(), problem.status, headers)
+
+
+async def _begin(served: Served, http: Request, kind: Kind, record: Record) -> Response:
+    limits = served.config.limits
+    patience = Patience(limits.request_seconds)
+    key = record.key = served.entry.who(http.headers)
+    body = await patience.wait(read(http, limits.max_body_bytes))
+    task = await _task(served, kind, body, key)
+    one = record.answering = answering(served, key, task, patience, record.id)
+    if task.body.stream:
+        return await _stream(one, http, record)
+    async with patience.watching(http.receive):
+        reply: dict[str, Any] = await one.reply()
+    served.shadow.offer(one.task, one.choices)
+    record.end(200)
+    return JSONResponse(reply, headers=one.headers)
+
+
+async def _task(served: Served, kind: Kind, body: bytes, key: Key) -> Task:
+    def read_task() -> Task:
+        return served.asking.read(parse(kind, body), key.name)
+
+    return await asyncio.to_thread(read_task) if len(body) > LONG else read_task()
+
+
+async def _stream(one: Answering, http: Request, record: Record) -> Response:
+    """It has begun: what fails before the first token still has a status of its own."""
+    chunks = one.chunks()
+    try:
+        async with one.patience.watching(http.receive):
+            first = await anext(chunks)
+    except BaseException:
+        await chunks.aclose()
+        raise
+
+    def end(error: Exception | None) -> Problem | None:
+        if error is None:
+            one.served.shadow.offer(one.task, one.choices)
+            record.end(200)
+        elif isinstance(error, Gone):
+            record.end(CLIENT_GONE)
+        else:
+            problem = record.failed(error)
+            record.end(200, problem.code)
+            return problem
+        return None
+
+    return EventStream(first, chunks, one.headers, one.patience, end)

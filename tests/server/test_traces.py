@@ -9,7 +9,7 @@ import pytest
 
 from rstitch import trace as traces
 from rstitch.api import Stitch
-from rstitch.server.ask import Task
+from rstitch.engine.request import Request
 from rstitch.server.chat import Chat
 from rstitch.server.keys import Key
 from rstitch.server.playground.traces import REPLIES, Traces
@@ -75,8 +75,9 @@ def test_there_is_none_without_provenance_or_of_that_name(server: Running) -> No
     assert "only those of the latest" in server.http.get("/v1/rstitch/traces/a").text
 
 
-def task(pair: Stitch) -> Task:
-    return Served(pair, config()).asking.read(Chat.model_validate(asking()))
+def asked(pair: Stitch) -> list[Request]:
+    task = Served(pair, config()).asking.read(Chat.model_validate(asking()), "a")
+    return list(task.requests)
 
 
 def token(position: int) -> Token:
@@ -86,15 +87,15 @@ def token(position: int) -> Token:
 
 def test_nobody_sees_anothers(pair: Stitch) -> None:
     kept = Traces(on=True)
-    kept.begin("a", ANN, task(pair))
+    kept.begin("a", ANN, asked(pair), "a")
     assert kept.text("a", ANN) is not None
     assert kept.text("a", BEN) is None
 
 
 def test_the_oldest_go_by_number_and_by_size(pair: Stitch) -> None:
-    asked, kept = task(pair), Traces(on=True, most=10)
+    requests, kept = asked(pair), Traces(on=True, most=10)
     for i in range(REPLIES + 1):
-        kept.begin(str(i), ANN, asked)
+        kept.begin(str(i), ANN, requests, "a")
     assert kept.text("0", ANN) is None and kept.text("1", ANN) is not None
     for i in range(8):
         kept.add("31", 0, token(i))
@@ -107,14 +108,14 @@ def test_the_oldest_go_by_number_and_by_size(pair: Stitch) -> None:
         kept.add("32", 0, token(i))
     assert kept.text("32", ANN) is None, "one that is too long by itself"
     kept.add("32", 0, token(11))
-    kept.begin("33", ANN, asked)
+    kept.begin("33", ANN, requests, "a")
     kept.add("33", 0, token(0))
     assert kept.text("33", ANN) is not None, "what went is not counted any more"
 
 
 def test_nothing_is_kept_where_there_is_no_page(pair: Stitch) -> None:
     kept = Traces(on=False)
-    kept.begin("a", ANN, task(pair))
+    kept.begin("a", ANN, asked(pair), "a")
     kept.add("a", 0, token(0))
     assert kept.text("a", ANN) is None
 

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from rstitch.server.errors import Problem, bad
+from rstitch.server.openapi import wrong
 from rstitch.server.playground.page import HEADERS, assets, page
 from rstitch.server.served import Served
 from rstitch.types import Side
@@ -29,7 +30,11 @@ def router(served: Served) -> APIRouter:
         content, kind = files[name]
         return Response(content, headers=HEADERS, media_type=kind)
 
-    @routes.get("/v1/rstitch/traces/{reply}", summary="Trace of a recent reply with provenance")
+    @routes.get(
+        "/v1/rstitch/traces/{reply}",
+        summary="Trace of a recent reply with provenance",
+        responses=wrong(401, 404),
+    )
     async def trace(reply: str, request: Request) -> Response:
         found = served.traces.text(reply, served.entry.who(request.headers))
         if found is None:
@@ -38,7 +43,12 @@ def router(served: Served) -> APIRouter:
         headers = {"content-disposition": f'attachment; filename="{reply}.jsonl"'}
         return Response(found, headers=headers, media_type="application/x-ndjson")
 
-    @routes.get("/v1/rstitch/words", summary="Tokens by themselves, as text", openapi_extra=WORDS)
+    @routes.get(
+        "/v1/rstitch/words",
+        summary="Tokens by themselves, as text",
+        openapi_extra=WORDS,
+        responses=wrong(400, 401),
+    )
     async def words(request: Request) -> Response:
         served.entry.who(request.headers)
         return JSONResponse(

@@ -6,11 +6,11 @@ Kept only for answers that came with provenance, only while there is a page, and
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import replace
 
 from rstitch import trace
 from rstitch.engine.request import Request, sample_ids
-from rstitch.server.ask import Task
 from rstitch.server.keys import Key
 from rstitch.trace import Trace
 from rstitch.types import Event, Token, sample_seed
@@ -31,13 +31,13 @@ class Traces:
         self._size = 0
         """Proposals of all of them."""
 
-    def begin(self, reply: str, key: Key, task: Task) -> None:
-        """A reply to this key's owner."""
+    def begin(self, reply: str, key: Key, requests: Sequence[Request], model: str) -> None:
+        """A reply to this key's owner, of the model as it was asked for."""
         if not self.on:
             return
-        asked = [(request, index) for request in task.requests for index in range(request.n)]
+        asked = [(request, index) for request in requests for index in range(request.n)]
         names = sample_ids(reply, len(asked))
-        found = [_trace(name, *one, task.model) for name, one in zip(names, asked, strict=True)]
+        found = [_trace(name, *one, model) for name, one in zip(names, asked, strict=True)]
         self._kept[reply] = key, found
         self._shrink()
 
