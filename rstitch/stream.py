@@ -92,9 +92,9 @@ class Stream(Iterator[Piece]):
     @property
     def starts_thinking(self) -> bool:
         """The prompt already opened the <think> block, as reasoning models' templates do."""
-        models = self._stitch.models
+        words = self._stitch.decoders
         return prompts.starts_thinking(
-            (models[side].tokenizer, ids) for side, ids in self.trace.prompts.items()
+            (words[side], ids) for side, ids in self.trace.prompts.items()
         )
 
     def result(self) -> Answer:

@@ -165,7 +165,7 @@ def _logprob(token: Token, words: Words) -> Json:
 
 def _word(words: Words, proposal: Any, token: int, logprob: float) -> Json:
     text, data = words.of(proposal.side, token)
-    return {"token": text, "logprob": max(logprob, -9999.0), "bytes": data}
+    return {"token": text, "logprob": max(logprob, extra.LEAST), "bytes": data}
 
 
 def _plain_logprobs(tokens: list[Token], words: Words, offset: int) -> Json:
@@ -173,9 +173,9 @@ def _plain_logprobs(tokens: list[Token], words: Words, offset: int) -> Json:
     for token in tokens:
         proposal = token.proposal
         found["tokens"].append(words.of(proposal.side, proposal.token)[0])
-        found["token_logprobs"].append(max(proposal.logprob, -9999.0))
+        found["token_logprobs"].append(max(proposal.logprob, extra.LEAST))
         found["top_logprobs"].append(
-            {words.of(proposal.side, i)[0]: max(p, -9999.0) for i, p in proposal.top_logprobs}
+            {words.of(proposal.side, i)[0]: max(p, extra.LEAST) for i, p in proposal.top_logprobs}
         )
         found["text_offset"].append(offset)
         offset += len(token.text)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
@@ -11,6 +13,8 @@ from rstitch.server.playground.page import HEADERS, assets, page
 from rstitch.server.served import Served
 from rstitch.types import Side
 
+TRACE = "application/x-ndjson"
+FOUND: dict[str, Any] = {"description": "A file for `rstitch explain`", "content": {TRACE: {}}}
 MOST_WORDS = 4096
 """Of one request."""
 
@@ -33,7 +37,8 @@ def router(served: Served) -> APIRouter:
     @routes.get(
         "/v1/rstitch/traces/{reply}",
         summary="Trace of a recent reply with provenance",
-        responses=wrong(401, 404),
+        response_class=Response,
+        responses={200: FOUND, **wrong(401, 404)},
     )
     async def trace(reply: str, request: Request) -> Response:
         found = served.traces.text(reply, served.entry.who(request.headers))
@@ -41,7 +46,7 @@ def router(served: Served) -> APIRouter:
             told = f"there is no trace of {reply[:60]!r}; only those of the latest replies are kept"
             raise Problem(404, told, code="not_found")
         headers = {"content-disposition": f'attachment; filename="{reply}.jsonl"'}
-        return Response(found, headers=headers, media_type="application/x-ndjson")
+        return Response(found, headers=headers, media_type=TRACE)
 
     @routes.get(
         "/v1/rstitch/words",
