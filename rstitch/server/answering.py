@@ -108,13 +108,14 @@ class Answering:
     def _chunk(self, index: int, first: bool, latest: bool) -> bytes:
         """Empty where there is nothing to tell."""
         choice = self.choices[index]
+        opening = event(self.form.opening(choice)) if first and not self.form.plain else b""
         part = choice.take()
-        if not (first or choice.ended or self.form.shows(part)):
-            return b""
-        chunk = self.form.chunk(choice, part, first)
+        if not (choice.ended or self.form.shows(part)):
+            return opening
+        chunk = self.form.chunk(choice, part)
         if latest and not self.task.usage_chunk and all(one.ended for one in self.choices):
             chunk = self.form.last(self.choices, chunk)
-        return event(chunk)
+        return opening + event(chunk)
 
 
 def answering(served: Served, key: Key, task: Task, patience: Patience, name: str) -> Answering:

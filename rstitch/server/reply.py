@@ -47,8 +47,17 @@ class Form:
             "rstitch": self.summary(choices),
         }
 
-    def chunk(self, choice: Choice, part: Part, first: bool) -> Json:
-        written = self._choice(choice, part, whole=False, first=first)
+    def opening(self, choice: Choice) -> Json:
+        """A chat's first chunk has the role and nothing else: OpenAI's client takes the log-
+        probabilities of a first chunk twice."""
+        told: Json = {"index": choice.index, "delta": {"role": "assistant", "content": ""}}
+        chunk = self._chunk([{**told, "logprobs": None, "finish_reason": None}])
+        if self.task.asked.provenance:
+            chunk["rstitch"] = {"version": extra.VERSION, "tokens": []}
+        return chunk
+
+    def chunk(self, choice: Choice, part: Part) -> Json:
+        written = self._choice(choice, part, whole=False)
         tokens = written.pop("rstitch", None)
         chunk = self._chunk([written])
         if tokens is not None:
@@ -76,12 +85,12 @@ class Form:
             "choices": choices,
         }
 
-    def _choice(self, choice: Choice, part: Part, *, whole: bool, first: bool = True) -> Json:
+    def _choice(self, choice: Choice, part: Part, *, whole: bool) -> Json:
         written: Json = {"index": choice.index}
         if self.plain:
             written["text"] = part.text
         else:
-            written["message" if whole else "delta"] = _message(part, whole, first)
+            written["message" if whole else "delta"] = _message(part, whole)
         written["logprobs"] = self._logprobs(choice, part)
         written["finish_reason"] = choice.reason
         if self.task.asked.provenance:
@@ -132,15 +141,13 @@ class Form:
         return extra.summary(usages, policy.name, tau, self.queued)
 
 
-def _message(part: Part, whole: bool, first: bool) -> Json:
+def _message(part: Part, whole: bool) -> Json:
     """A whole message has both words for its reasoning, null where there was none."""
-    message: Json = {"role": "assistant"} if first else {}
-    if whole or part.content or first:
+    message: Json = {"role": "assistant", "refusal": None} if whole else {}
+    if whole or part.content:
         message["content"] = part.content
     if whole or part.reasoning:
         message["reasoning"] = message["reasoning_content"] = part.reasoning or None
-    if whole:
-        message["refusal"] = None
     return message
 
 

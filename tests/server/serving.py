@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from rstitch.server.config import ServerConfig
 from rstitch.server.keys import Keys
 from rstitch.server.running import Server
 from rstitch.server.served import Served
+from rstitch.types import Side
 from tests.models import assert_clean
 
 QUESTION = "Mia has 3 boxes with 7 apples each and gives 4 apples away. How many apples are left?"
@@ -41,6 +43,10 @@ class Running:
     @property
     def stitch(self) -> Stitch:
         return self.served.stitch
+
+    @property
+    def steps(self) -> int:
+        return int(self.stitch.engine.stats()["steps"])
 
     @property
     def url(self) -> str:
@@ -74,6 +80,28 @@ class Running:
         assert lines[-1] == "data: [DONE]"
         return [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
 
+    def connect(self, path: str, body: dict[str, Any]) -> socket.socket:
+        """A request by hand, for clients that behave badly."""
+        host, _, port = self.url.removeprefix("http://").rpartition(":")
+        content = json.dumps(body).encode()
+        head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(content)}\r\n\r\n"
+        found = socket.create_connection((host, int(port)), timeout=20)
+        found.sendall(head.encode() + content)
+        return found
+
+    def metrics(self) -> dict[str, float]:
+        """Sample to value."""
+        lines = self.http.get("/metrics").text.splitlines()
+        pairs = [line.rsplit(" ", 1) for line in lines if line and line[0] != "#"]
+        return {name: float(value) for name, value in pairs}
+
+    def until(self, what: Callable[[], Any], seconds: float = 20.0) -> None:
+        """Wait for it."""
+        end = time.monotonic() + seconds
+        while not what():
+            assert time.monotonic() < end, "it does not come to that"
+            time.sleep(0.005)
+
     def idle(self, seconds: float = 10.0) -> bool:
         """Whether nothing is left in the engine, soon."""
         until = time.monotonic() + seconds
@@ -88,6 +116,34 @@ class Running:
         assert_clean(self.stitch.engine)
         assert not self.served.loop.inboxes
         assert self.served.entry.queue.running == 0
+
+
+@contextmanager
+def running_as(
+    stitch: Stitch, before: Callable[[Side], None], sides: Iterable[Side] = Side
+) -> Iterator[None]:
+    """Call `before` ahead of every pass of these sides, in the engine's thread."""
+    kept = {side: stitch.engine.runners[side].extend for side in sides}
+
+    def patched(side: Side) -> Any:
+        def extend(*args: Any, **options: Any) -> Any:
+            before(side)
+            return kept[side](*args, **options)
+
+        return extend
+
+    for side in kept:
+        stitch.engine.runners[side].extend = patched(side)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for side, extend in kept.items():
+            stitch.engine.runners[side].extend = extend  # type: ignore[method-assign]
+
+
+def slowly(stitch: Stitch, seconds: float = 0.02) -> AbstractContextManager[None]:
+    """Passes take that long at least: answers that last."""
+    return running_as(stitch, lambda side: time.sleep(seconds))
 
 
 def config(**tables: dict[str, Any]) -> ServerConfig:

@@ -58,7 +58,7 @@ def joined(chunks: list[dict[str, Any]], index: int) -> dict[str, Any]:
             for name in ("content", "reasoning", "reasoning_content"):
                 found[name] += delta.get(name) or ""
             found["tokens"] += chunk["rstitch"]["tokens"]
-            logprobs += choice["logprobs"]["content"]
+            logprobs += (choice["logprobs"] or {"content": []})["content"]
             found["finish_reason"] = choice["finish_reason"]
     return {**found, "logprobs": logprobs}
 

@@ -1,0 +1,105 @@
+"""What a server does not take, and what it says then."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from tests.server.serving import CHAT, TEXT, Running, asking, serving, slowly
+
+
+@pytest.fixture(scope="module")
+def strict() -> Any:
+    limits = {
+        "max_prompt_tokens": 60, "max_tokens": 40, "default_max_tokens": 5, "max_n": 2,
+        "queue_length": 1, "request_seconds": 1.0, "max_body_bytes": 2048, "max_logit_bias": 1,
+    }  # fmt: skip
+    bounds = {"tau_min": 0.01, "tau_max": 0.5, "deadline_min": 0.01, "deadline_max": 10.0}
+    bounds["policies"] = ("entropy", "hysteresis", "steered", "llm")  # type: ignore[assignment]
+    with serving(limits=limits, bounds=bounds) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "says"),
+    [
+        ({"messages": [{"role": "user", "content": "a b " * 60}]}, "messages", "at most 60"),
+        ({"max_tokens": 41}, "max_tokens", "at most 40"),
+        ({"n": 3}, "n", "at most 2"),
+        ({"logit_bias": {"5": 1, "6": 1}}, "logit_bias", "at most 1"),
+        ({"rstitch": {"tau": 0.001}}, "rstitch.tau", "0.01 to 0.5"),
+        ({"model": "builtin@0.6"}, "rstitch.tau", "0.01 to 0.5"),
+        ({"model": "builtin-llm"}, "model", "0.01 to 0.5"),
+        ({"model": "builtin-slm"}, "model", "SLM alone"),
+        ({"rstitch": {"policy": "llm"}}, "rstitch.policy", "0.01 to 0.5"),
+        ({"rstitch": {"policy": "window"}}, "rstitch.policy", "known here: entropy, steered, llm"),
+        (
+            {"rstitch": {"policy": {"name": "hysteresis", "tau_out": 0.6, "tau_back": 0.1}}},
+            "rstitch.policy",
+            "tau_out is 0.6",
+        ),
+        ({"rstitch": {"deadline": 0.001}}, "rstitch.deadline", "0.01 to 10 seconds"),
+        ({"rstitch": {"deadline": 11}}, "rstitch.deadline", "0.01 to 10 seconds"),
+    ],
+    ids=str,
+)
+def test_bounds(strict: Running, fields: dict[str, Any], param: str, says: str) -> None:
+    error = strict.refused(CHAT, {**asking("Hi."), **fields})
+    assert error["param"] == param and says in error["message"]
+
+
+def test_what_lies_within(strict: Running) -> None:
+    assert strict.chat("Hi.")["usage"]["completion_tokens"] <= 5
+    reply = strict.post(TEXT, {"prompt": "Hi."})
+    assert reply["usage"]["completion_tokens"] <= 16
+    assert strict.chat("Hi.", rstitch={"tau": 0.5})["rstitch"]["tau"] == 0.5
+    held = strict.chat("Hi.", rstitch={"max_llm_share": 0.0001})["rstitch"]
+    assert 0.01 <= held["tau"] <= 0.5
+
+
+def test_a_body_that_is_too_long(strict: Running) -> None:
+    assert strict.refused(CHAT, asking("a" * 2048), 413)["code"] == "too_large"
+
+
+def test_time_is_up(strict: Running) -> None:
+    with slowly(strict.stitch, 0.05):
+        body = asking("Hi.", max_tokens=40, temperature=2.0, seed=1, n=2)
+        answer = strict.http.post(CHAT, json=body)
+        assert answer.status_code == 408 and answer.json()["error"]["code"] == "timeout"
+        assert answer.headers["x-should-retry"] == "false"
+        with strict.http.stream("POST", CHAT, json={**body, "stream": True}) as streamed:
+            lines = [line for line in streamed.iter_lines() if line]
+        assert streamed.status_code == 200
+        assert '"code":"timeout"' in lines[-1] and "[DONE]" not in lines[-1]
+        assert strict.idle()
+
+
+def test_a_full_queue(strict: Running) -> None:
+    """8 rows: four requests of two answers run, one waits, the next is told when to come back."""
+    body = asking("Hi.", max_tokens=40, temperature=2.0, n=2)
+    with slowly(strict.stitch, 0.01):
+        threads = [
+            threading.Thread(target=strict.http.post, args=(CHAT,), kwargs={"json": body})
+            for _ in range(5)
+        ]
+        for thread in threads:
+            thread.start()
+        strict.until(lambda: strict.served.entry.queue.waiting == 1)
+        answer = strict.http.post(CHAT, json=body)
+        assert answer.status_code == 429, answer.text
+        assert answer.json()["error"]["code"] == "queue_full"
+        assert int(answer.headers["retry-after"]) >= 1
+        for thread in threads:
+            thread.join()
+    assert strict.metrics()['rstitch_refused_total{reason="queue_full"}'] == 1
+    assert strict.idle()
+
+
+def test_the_pairs_own_tau_has_to_lie_within_them() -> None:
+    from rstitch.errors import BadRequest
+
+    with pytest.raises(BadRequest, match=r"^the pair's own tau is 0\.03; this server takes 0\.1"):
+        with serving(bounds={"tau_min": 0.1}):
+            pass

@@ -1,0 +1,45 @@
+"""Answers that the LLM writes again when nobody waits."""
+
+from __future__ import annotations
+
+import pytest
+
+from rstitch.server.shadow import verdict
+from tests.server.serving import Running, serving
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (r"So \boxed{17}.", r"It is \boxed{17}", True),
+        (r"So \boxed{17}.", r"So \boxed{18}.", False),
+        ("17  apples\n", "17 apples", True),
+        ("17 apples", "18 apples", False),
+    ],
+)
+def test_what_is_compared(one: str, other: str, same: bool) -> None:
+    assert (verdict(one) == verdict(other)) is same
+
+
+def test_the_agreement_is_told_and_the_clients_numbers_are_not_changed() -> None:
+    with serving(failures={"shadow": 1.0}) as running:
+
+        def told() -> dict[str, float]:
+            return running.metrics()
+
+        assert "rstitch_shadow_agreement" not in told()
+        usage = running.chat()["usage"]
+        running.until(lambda: "rstitch_shadow_agreement" in told())
+        assert told()["rstitch_shadow_agreement"] in (0.0, 1.0)
+        tokens = sum(told()[f'rstitch_tokens_total{{side="{one}"}}'] for one in ("slm", "llm"))
+        assert tokens == usage["completion_tokens"]
+        alone(running)
+        assert running.idle()
+
+
+def alone(running: Running) -> None:
+    """One side alone is no answer to compare."""
+    before = running.steps
+    running.chat(model="builtin-slm", max_tokens=1)
+    assert running.idle()
+    assert running.steps <= before + 3
