@@ -26,6 +26,8 @@ from rstitch.types import Sampling, Side
 
 COMPLETION_TOKENS = 16
 """What OpenAI's completions default to."""
+UNSAID = Asked()
+"""Of a request without the key `rstitch`; made once, since every piece of a stream looks at it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class Task:
 
     @property
     def asked(self) -> Asked:
-        return self.body.rstitch or Asked()
+        return self.body.rstitch or UNSAID
 
     @property
     def choices(self) -> int:
@@ -92,7 +94,7 @@ class Asking:
         """space: whose KV of ended requests it may use. Raises Problem for what this server does
         not do, BadRequest for what the pair cannot."""
         self._check(body)
-        policy = self._held(self.names.policy(body.model, body.rstitch or Asked()), body)
+        policy = self._held(self.names.policy(body.model, body.rstitch or UNSAID), body)
         bound.check(policy, self.stitch.models)
         own, most = self.stitch.defaults.sampling, self.limits.max_logit_bias
         sampling = drawn.sampling(body, own, most)
@@ -110,7 +112,7 @@ class Asking:
 
     def _held(self, policy: Policy, body: Chat | Completion) -> Policy:
         """To the limits that the request sets; tau may then start elsewhere, within the bounds."""
-        asked = body.rstitch or Asked()
+        asked = body.rstitch or UNSAID
         limits = Steering(asked.max_llm_share, asked.max_llm_tokens, asked.deadline)
         if not limits.given():
             return policy
