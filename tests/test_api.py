@@ -371,7 +371,7 @@ def test_closing_does_not_raise_what_ends_the_answer(
 
     for model in stitch.models.values():
         monkeypatch.setattr(model.runner, "extend", broken)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(OutOfMemory):
         list(streams[0])
     for stream in streams:
         stream.close()
