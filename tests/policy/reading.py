@@ -42,7 +42,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "llm": {},
     "random": {"p": 0.3, "q": 0.6},
     "turns": {"at": (2, 3, 5), "period": 7},
-    "router": {"file": "no such directory", "tau": 0.3},
+    "router": {"file": "no such directory", "tau": 0.3, "price": None, "above": 0.5},
 }
 """One setting of every policy that has a name."""
 
