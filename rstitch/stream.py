@@ -81,16 +81,12 @@ class Stream(Iterator[Piece]):
             if not self._open:
                 return None
             event = self._stitch._next(self._name, burst)
-            if isinstance(event, Token):
-                self.trace.proposals.append(event.proposal)
-                self.trace.texts.append(event.text)
-                return event
-            self._open = False
+            self.trace.take(event)
             if isinstance(event, Failed):
                 self._error = event.error
-                self.trace.forwards.extend(event.forwards)
-            else:
-                self._take_end(event)
+            elif isinstance(event, Finished):
+                self._finished = event
+            self._open = isinstance(event, Token)
             return event
 
     @property
@@ -122,11 +118,3 @@ class Stream(Iterator[Piece]):
             self._stitch.engine.cancel(self._name)
         while self._open:  # the pass in progress may still bring a token, then the end
             self._advance()
-
-    def _take_end(self, event: Finished) -> None:
-        self._finished = event
-        if event.text:
-            kept = [i for i, proposal in enumerate(self.trace.proposals) if proposal.keep]
-            self.trace.texts[kept[-1]] += event.text
-        self.trace.forwards.extend(event.forwards)
-        self.trace.end = {"reason": event.reason, "usage": event.usage.as_dict()}

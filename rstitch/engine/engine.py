@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import torch
@@ -141,12 +142,14 @@ class InProcessEngine:
         self._tell(request_id)
 
     async def events(self) -> AsyncIterator[Event]:
-        """Run steps in a worker thread and yield what happens, until `close`.
+        """Run steps in a thread of their own and yield what happens, until `close`.
 
         Steps are taken in bursts: to change threads costs as much as a step of a small model. What
-        one burst brought comes without a wait in between.
+        one burst brought comes without a wait in between. In the event loop's own pool they would
+        wait for whatever else is done there, and each of its threads would have helpers of its own.
         """
         loop, ready = asyncio.get_running_loop(), asyncio.Event()
+        thread = ThreadPoolExecutor(1, "rstitch-steps")
 
         def wake() -> None:
             loop.call_soon_threadsafe(ready.set)
@@ -162,8 +165,9 @@ class InProcessEngine:
                 if self.idle:
                     await ready.wait()
                 else:  # in its thread it is not cut short where the reader is cancelled
-                    await asyncio.to_thread(self._steps)
+                    await loop.run_in_executor(thread, self._steps)
         finally:
+            thread.shutdown(wait=False)
             if self._wake is wake:
                 self._wake = None
 

@@ -72,9 +72,12 @@ class Answering:
         """Have it written: after each burst, the answers that something came for."""
         async with AsyncExitStack() as held:
             ticket = await self.patience.wait(held.enter_async_context(self._turn()))
-            inbox = self.served.loop.open([self._late(one, ticket) for one in self.task.requests])
+            requests = [self._late(one, ticket) for one in self.task.requests]
+            inbox = self.served.loop.open(requests)
             held.callback(inbox.close)
             self.served.metrics.begin(inbox.names, ticket.waited)
+            if self.task.asked.provenance:
+                self.served.traces.begin(self.form.name, self.key, requests, self.task.model)
             while arrived := await self.patience.wait(inbox.burst()):
                 yield self._take(arrived)
 
@@ -99,6 +102,7 @@ class Answering:
         for index, one in arrived:
             choice = self.choices[index]
             choice.add(one)
+            self.served.traces.add(self.form.name, index, one)
             if choice.error is not None:
                 raise choice.error
             if choice.reason == "cancelled":  # by nobody here, so the engine was closed

@@ -16,6 +16,7 @@ from rstitch.errors import RStitchError
 from rstitch.server import info, logs, openapi, writing
 from rstitch.server.errors import Problem, problem_of
 from rstitch.server.guard import Guard
+from rstitch.server.playground import routes
 from rstitch.server.refusal import Refused
 from rstitch.server.served import Served
 from rstitch.server.warm import warm
@@ -34,6 +35,8 @@ def create(served: Served) -> FastAPI:
         app.add_exception_handler(kind, _problem(served))
     app.include_router(writing.router(served))
     app.include_router(info.router(served))
+    if served.has_playground:
+        app.include_router(routes.router(served))
     openapi.install(app)
     if served.config.listen.cors:
         app.add_middleware(

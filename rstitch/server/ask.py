@@ -17,10 +17,9 @@ from rstitch.server.chat import Chat
 from rstitch.server.completions import Completion
 from rstitch.server.config import Limits
 from rstitch.server.errors import WARMING, Problem, bad
-from rstitch.server.extra import Asked
 from rstitch.server.fields import Ignored
 from rstitch.server.models import Names
-from rstitch.server.task import Task
+from rstitch.server.task import UNSAID, Task
 from rstitch.steering import Limits as Steering
 from rstitch.steering import within
 from rstitch.types import Sampling, Side
@@ -42,7 +41,7 @@ class Asking:
         """space: whose KV of ended requests it may use. Raises Problem for what this server does
         not do, BadRequest for what the pair cannot."""
         self._check(body)
-        policy = self._held(self.names.policy(body.model, body.rstitch or Asked()), body)
+        policy = self._held(self.names.policy(body.model, body.rstitch or UNSAID), body)
         bound.check(policy, self.stitch.models)
         own, most = self.stitch.defaults.sampling, self.limits.max_logit_bias
         sampling = drawn.sampling(body, own, most)
@@ -60,7 +59,7 @@ class Asking:
 
     def _held(self, policy: Policy, body: Chat | Completion) -> Policy:
         """To the limits that the request sets; tau may then start elsewhere, within the bounds."""
-        asked = body.rstitch or Asked()
+        asked = body.rstitch or UNSAID
         limits = Steering(asked.max_llm_share, asked.max_llm_tokens, asked.deadline)
         if not limits.given():
             return policy

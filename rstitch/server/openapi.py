@@ -62,7 +62,7 @@ COMPONENTS = (Chat, Completion, ChatReply, CompletionReply, Error)
 WRONG = {
     400: "The request is wrong; the error says where",
     401: "No API key, or one that is not known",
-    404: "No such model",
+    404: "There is none of that name",
     408: "It took longer than a request may",
     413: "The body is too long",
     429: "No room, or a quota is used up; try again after retry-after seconds",

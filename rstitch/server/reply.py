@@ -35,6 +35,11 @@ class Form:
         """Of /v1/completions."""
         return isinstance(self.task.body, Completion)
 
+    @property
+    def name(self) -> str:
+        """What the reply says is its id."""
+        return f"{'cmpl' if self.plain else 'chatcmpl'}-{self.id}"
+
     def shows(self, part: Part) -> bool:
         """There is something in it that a client would see."""
         return bool(part.tokens or (part.text if self.plain else part.content or part.reasoning))
@@ -77,7 +82,7 @@ class Form:
 
     def _head(self, kind: str, choices: list[Json]) -> Json:
         return {
-            "id": f"{'cmpl' if self.plain else 'chatcmpl'}-{self.id}",
+            "id": self.name,
             "object": kind,
             "created": self.created,
             "model": self.task.model,

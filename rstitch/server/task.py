@@ -10,6 +10,9 @@ from rstitch.server.chat import Chat
 from rstitch.server.completions import Completion
 from rstitch.server.extra import Asked
 
+UNSAID = Asked()
+"""Of a request without the key `rstitch`; made once, since every piece of a stream looks at it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -27,7 +30,7 @@ class Task:
 
     @property
     def asked(self) -> Asked:
-        return self.body.rstitch or Asked()
+        return self.body.rstitch or UNSAID
 
     @property
     def choices(self) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -215,6 +217,35 @@ def test_submit_from_another_thread_wakes_an_idle_engine() -> None:
         return answer.tokens
 
     assert within(main()) == [9, EOS]
+
+
+def test_steps_do_not_wait_for_what_else_the_event_loop_has_threads_do() -> None:
+    """As large bodies that a server reads."""
+    two, free = scripted(says(sure(9), sure(EOS)), says()), threading.Event()
+
+    async def main() -> Any:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        other = asyncio.create_task(asyncio.to_thread(free.wait, 10))
+        await asyncio.sleep(0)
+        two.submit(ask())
+        async with aclosing(two.events()) as stream:
+            reasons = [event.reason async for event in stream if ends(event, two)]
+        assert not other.done()
+        free.set()
+        await other
+        return reasons
+
+    def ends(event: Any, two: InProcessEngine) -> bool:
+        if isinstance(event, Finished):
+            two.close()
+            return True
+        return False
+
+    assert within(main()) == ["stop"]
+    for thread in threading.enumerate():
+        if thread.name.startswith("rstitch-steps"):
+            thread.join(10)
+            assert not thread.is_alive()
 
 
 def test_an_engine_outlives_the_event_loop_of_its_events() -> None:

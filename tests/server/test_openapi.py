@@ -18,6 +18,7 @@ from tests.server.serving import Running
 ROUTES = [
     ("post", "/v1/chat/completions"), ("post", "/v1/completions"), ("get", "/v1/models"),
     ("get", "/v1/models/{model}"), ("get", "/v1/rstitch/schema"), ("get", "/v1/rstitch/fields"),
+    ("get", "/v1/rstitch/traces/{reply}"), ("get", "/v1/rstitch/words"),
     ("get", "/health"), ("get", "/ready"), ("get", "/metrics"), ("get", "/version"),
 ]  # fmt: skip
 

@@ -1,0 +1,219 @@
+"""Does stitching pay through the server, and what does the server cost?
+
+    python -m benchmarks.server [--quick] [--save]
+
+`rstitch serve` and a load generator, each a process of its own, on loopback: N clients in a closed
+loop have streams of greedy answers to test problems of every kind, written by the built-in pair or
+by its LLM alone, in turn. Beside them 16 in flight on the bare engine, in this process, while the
+server is idle. Counted is from the Nth answer's end to that of the last but N.
+
+Fair share: another client asks one after the other. Its fair share is its p95 beside one client
+like it, under another key; then that one is 64 clients at once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+import rstitch
+from benchmarks import inflight
+from benchmarks.common import finish, parsed, parser, progress, say, show_bars
+from benchmarks.load import Answer, Done, Generator, Group, generator
+from benchmarks.served import HOST, Server, serve
+from rstitch.api import Stitch
+from rstitch.pairs.recipe.splits import problems, spread
+from rstitch.policy import make
+
+GOAL = 2.0
+OVERHEAD = 1.10
+"""Seconds of the server over those of the bare engine, at BARE clients."""
+FAIR = 1.5
+BARE, FLOOD = 16, 64
+MODELS = {"stitched": "builtin", "llm": "builtin-llm"}
+KEYS = {name: f"rs-benchmark-{name}" for name in ("load", "flood")}
+POINTS = (0.5, 0.95, 0.99)
+
+
+@dataclass(slots=True)
+class Run:
+    """What one model did at one number of clients, summed over its blocks."""
+
+    seconds: float = 0.0
+    answers: list[Answer] = field(default_factory=list)
+    """Those that count."""
+    lost: list[str] = field(default_factory=list)
+    """How requests ended that did not get their answer, of all that were sent."""
+    client: float = 0.0
+    """CPU seconds of the generator over those of the clock."""
+
+    @property
+    def rate(self) -> float:
+        return len(self.answers) / self.seconds
+
+    def add(self, done: Done, clients: int) -> None:
+        (answers,) = done.answers
+        counted = answers[clients:-clients]
+        self.seconds += counted[-1].ended - answers[clients - 1].ended
+        self.answers += counted
+        self.lost += [one.reason for one in answers if one.reason not in ("stop", "length")]
+        self.client = max(self.client, done.cpu / done.wall)
+
+    def told(self) -> dict[str, Any]:
+        return {
+            "answers_per_second": self.rate,
+            "tokens": float(np.mean([one.tokens for one in self.answers])),
+            "ttft": points([one.first for one in self.answers]),
+            "answer": points([one.seconds for one in self.answers]),
+            "generator_cpu": self.client,
+        }
+
+
+def points(seconds: Sequence[float]) -> list[float]:
+    """p50, p95 and p99."""
+    return [float(value) for value in np.quantile(seconds, POINTS)]
+
+
+def bodies(questions: Sequence[str], model: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "model": model,
+            "messages": [{"role": "user", "content": question}],
+            "max_tokens": inflight.MAX_TOKENS,
+            "temperature": 0,
+            "stream": True,
+        }
+        for question in questions
+    ]
+
+
+def ask(load: Generator, model: str, clients: int, answers: int) -> Done:
+    chosen = spread(problems("test"), 2 * clients + answers)
+    asked = bodies([one.question for one in chosen], model)
+    return load.run([Group(clients, asked, len(asked), KEYS["load"])])
+
+
+def bare(stitch: Stitch, answers: int, run: inflight.Run) -> None:
+    """The same on the engine."""
+    chosen = spread(problems("test"), 2 * BARE + answers)
+    policy = make("entropy", tau=stitch.tau)
+    inflight.Loop(stitch, policy, itertools.cycle(chosen), BARE).run(answers, run)
+
+
+def level(
+    load: Generator, stitch: Stitch, clients: int, answers: int, rounds: int
+) -> dict[str, Any]:
+    """All at one number of clients, in blocks that change places."""
+    runs, engine = {name: Run() for name in MODELS}, inflight.Run()
+    for number in range(rounds):
+        names = [*MODELS, *(["bare"] if clients == BARE else [])]
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            if name == "bare":
+                bare(stitch, answers, engine)
+            else:
+                runs[name].add(ask(load, MODELS[name], clients, answers), clients)
+    found: dict[str, Any] = {"clients": clients}
+    found |= {name: run.told() for name, run in runs.items()}
+    found["over_llm"] = runs["stitched"].rate / runs["llm"].rate
+    found["lost"] = [reason for run in runs.values() for reason in run.lost]
+    if engine.answers:
+        found["bare_answers_per_second"] = engine.rate
+        found["overhead"] = engine.rate / runs["stitched"].rate
+    return found
+
+
+def fairness(load: Generator, answers: int) -> dict[str, Any]:
+    """p95 of a client that asks one after the other: by itself, beside its like, in a flood."""
+    questions = [one.question for one in spread(problems("test"), answers)]
+    asked = bodies(questions, MODELS["stitched"])
+    found: dict[str, Any] = {}
+    for name, others in {"alone": 0, "beside_one": 1, "beside_64": FLOOD}.items():
+        beside = [Group(others, asked[::-1], None, KEYS["flood"])] if others else []
+        mine = load.run([Group(1, asked, len(asked), KEYS["load"]), *beside]).answers[0]
+        found[name] = points([one.seconds for one in mine])
+        found[f"{name}_ttft"] = points([one.first for one in mine])
+    found["ratio"] = found["beside_64"][1] / found["beside_one"][1]
+    return found
+
+
+def show(row: dict[str, Any]) -> None:
+    for name in MODELS:
+        run = row[name]
+        times = "".join(f"{1e3 * value:8.0f}" for value in (*run["ttft"], *run["answer"]))
+        say(
+            f"{row['clients']:3d} {name:9}{run['answers_per_second']:8.1f}/s{run['tokens']:8.0f}"
+            f"{times}{run['generator_cpu']:9.0%}"
+        )
+    told = f"    {row['over_llm']:.2f}x the LLM alone, {len(row['lost'])} lost"
+    if "overhead" in row:
+        told += f"; bare engine {row['bare_answers_per_second']:.1f}/s: {row['overhead']:.3f}x"
+    say(told)
+
+
+def show_fair(found: dict[str, Any]) -> None:
+    for name in ("alone", "beside_one", "beside_64"):
+        times = "".join(f"{1e3 * value:8.0f}" for value in (*found[f"{name}_ttft"], *found[name]))
+        say(f"{name:21}{'':11}{times}")
+    say(f"    p95 in the flood {found['ratio']:.2f}x that beside one like it")
+
+
+@contextmanager
+def opened() -> Iterator[tuple[Server, Generator, Stitch]]:
+    """The server, the generator, and the bare engine with the server's settings."""
+    with ExitStack() as held:
+        stitch = held.enter_context(rstitch.load())
+        keys = ",".join(f"{name}={key}" for name, key in KEYS.items())
+        server = held.enter_context(serve(keys=keys))
+        load = held.enter_context(generator(HOST, server.port))
+        yield server, load, stitch
+
+
+def measure(load: Generator, stitch: Stitch, quick: bool) -> dict[str, Any]:
+    sizes, rounds = ((4, 16), 1) if quick else ((1, 4, 16, 64), 3)
+    for model in MODELS.values():  # step costs, threads and memory are found here
+        ask(load, model, BARE, BARE)
+    bare(stitch, BARE, inflight.Run())
+    levels = []
+    for clients in sizes:
+        answers = 3 * clients if quick else max(64, 3 * clients)
+        levels.append(level(load, stitch, clients, answers, rounds))
+        show(levels[-1])
+        progress(f"{clients} clients: done")
+    fair = fairness(load, 20 if quick else 100)
+    show_fair(fair)
+    return {"levels": levels, "fair": fair}
+
+
+def bars_of(found: dict[str, Any]) -> dict[str, bool]:
+    levels = found["levels"]
+    overhead = next(row["overhead"] for row in levels if row["clients"] == BARE)
+    return {
+        "over_llm_2x_at_every_level": all(row["over_llm"] >= GOAL for row in levels),
+        "nothing_lost": not any(row["lost"] for row in levels),
+        "overhead_10_percent_at_16": overhead <= OVERHEAD,
+        "flood_within_1.5_of_fair_share": found["fair"]["ratio"] <= FAIR,
+    }
+
+
+def main() -> None:
+    args = parsed(parser(__doc__, "two numbers of clients, few answers"))
+    say("ms to the first token (p50, p95, p99) and per answer; CPU of the generator")
+    say("  N model    answers  tokens   first     p95     p99  answer     p95     p99      CPU")
+    started = time.perf_counter()
+    with opened() as (server, load, stitch):
+        found = measure(load, stitch, args.quick)
+        found |= {"tau": stitch.tau, "server_cpu_seconds": server.cpu()}
+    found |= {"bars": bars_of(found), "seconds": time.perf_counter() - started}
+    show_bars(found["bars"])
+    ratio = min(row["over_llm"] for row in found["levels"])
+    finish("server", ratio, GOAL, found, args.save)
+
+
+if __name__ == "__main__":
+    main()
