@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rstitch.engine.request import Request
-from rstitch.server.ask import Task
 from rstitch.server.choice import Choice
 from rstitch.server.entry import Ticket
 from rstitch.server.errors import SHUTTING_DOWN, Problem
@@ -18,6 +17,7 @@ from rstitch.server.patience import Patience
 from rstitch.server.reply import Form
 from rstitch.server.served import Served
 from rstitch.server.sse import DONE, event
+from rstitch.server.task import Task
 from rstitch.text import Phase, ReasoningStream
 from rstitch.types import Side
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rstitch.server import extra
-from rstitch.server.ask import Task
 from rstitch.server.choice import Choice, Part
 from rstitch.server.completions import Completion
+from rstitch.server.task import Task
 from rstitch.server.words import Words
 from rstitch.types import Token
 
