@@ -98,9 +98,7 @@ class Server:
 
 
 @contextmanager
-def serve(
-    *options: str, port: int = 0, keys: str = "", watched: bool = False
-) -> Iterator[Server]:
+def serve(*options: str, port: int = 0, keys: str = "", watched: bool = False) -> Iterator[Server]:
     """One that is ready. keys: as RSTITCH_API_KEYS has them. watched: it can count its tasks."""
     module = "benchmarks.tasks" if watched else "rstitch"
     command = [sys.executable, "-m", module, "serve", "--port", str(port), *options]
