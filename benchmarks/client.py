@@ -1,8 +1,8 @@
 """HTTP/1.1 for a load generator: what arrives is kept as it is until the reply is over.
 
-It shares two cores with the server that it measures, so it must take little of them. httpx took
-0.9 ms of CPU for an answer of 40 chunks, this takes a seventh of it. wrk takes less still, but sees
-neither a stream's first token nor whether the stream came to its end, and has one load at a time.
+It shares two cores with the server that it measures, so it must take little of them: of an answer in
+40 chunks httpx makes 5.2 ms of CPU, this 1.7. wrk takes less still, but sees neither a stream's first
+token nor whether the stream came to its end, and has one kind of client at a time.
 """
 
 from __future__ import annotations
@@ -34,17 +34,13 @@ class Reply:
     seconds: float
     """To its last byte."""
 
-    def json(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.body)
-        return found
-
     @property
     def events(self) -> list[dict[str, Any]]:
         """Of a stream; raises ValueError where it lacks its end."""
-        *events, done, rest = self.body.decode().split("\n\n")
-        if done != "data: [DONE]" or rest:
-            raise ValueError(f"the stream ends with {done[-60:]!r}{rest[:60]!r}")
-        return [json.loads(one.removeprefix("data: ")) for one in events]
+        *events, end = self.body.decode().split("\n\n")
+        if end or events[-1:] != ["data: [DONE]"]:
+            raise ValueError(f"the stream ends with {self.body[-60:]!r}")
+        return [json.loads(one.removeprefix("data: ")) for one in events[:-1]]
 
 
 def post(body: Any, key: str | None = None, path: str = CHAT) -> bytes:
@@ -114,9 +110,9 @@ class Connection(asyncio.Protocol):
         self._begun.set()
         if not self._status:
             data = self._head(data)
-            if not self._status:
-                return
-        if data and not self._pieces:
+        if not self._status or (not data and self._missing):
+            return
+        if not self._pieces:
             self._first = time.perf_counter()
         self._pieces.append(data)
         if self._chunked:
