@@ -138,7 +138,8 @@ def test_a_block_counts_between_its_first_and_its_last_clients() -> None:
     run = served.Run()
     run.add(Done([ends], cpu=0.6, wall=6.0), clients=2)
     told = run.told()
-    assert (told["answers_per_second"], told["tokens"], told["generator_cpu"]) == (1.0, 10.0, 0.1)
+    assert (told["answers_per_second"], told["tokens"]) == (1.0, 10.0)
+    assert told["generator_cpu"] == pytest.approx(0.1)
     assert told["ttft"] == [0.5] * 3 and told["answer"] == [1.0] * 3 and not run.lost
 
 
