@@ -44,6 +44,8 @@ from rstitch.router.warm import Shape, Trainable, fit
 
 TAUS = (0.02, 0.03, 0.04, 0.05, 0.07, 0.1)
 BACKS = (0.01, 0.03, 0.1, 0.3)
+LAMBDAS = (0.02, 0.03, 0.05, 0.1, 0.2)
+"""A router's dial; one network, which is trained at one of them."""
 KEPT = (0.3, 0.4, 0.5, 0.6, 0.7)
 """Of what simpler routers are asked on training problems."""
 BOUND, GOAL, MAX_TOKENS = -0.6, 1.25, 400
@@ -99,8 +101,8 @@ def families(
                 make("hysteresis", tau_out=tau, tau_back=back),
             )
     for seed, run in runs.items():
-        rule = make("router", file=str(run))
-        yield f"router, seed {seed}", "as trained", rule
+        for price in LAMBDAS[thin]:
+            yield f"router, seed {seed}", f"{price:g}", make("router", file=str(run), price=price)
     seed, run = next(iter(runs.items()))
     for name, rule in simpler(stitch, run, seed):
         yield name.split(",")[0], name.split(",")[1], rule
@@ -202,6 +204,7 @@ def main() -> None:
     show_bars(bars)
     details = {"bars": bars, "chosen": {k: v[0] for k, v in chosen.items()}, **told}
     details |= {"oracle": ceiling, "network_microseconds": micro, "prices": found}
+    details["settings_on_dev"] = {key: row[2].told() for key, row in rows.items()}
     finish("router", min(ratios), GOAL, details, args.save)
 
 

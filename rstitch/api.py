@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, overload
 
 import torch
+from tokenizers import decoders
 from transformers import PreTrainedTokenizerFast
 
 from rstitch import prompts, units
@@ -36,7 +37,7 @@ from rstitch.policy import load as load_policy
 from rstitch.prompts import Prompt
 from rstitch.steering import Limits, within
 from rstitch.stream import Answer, Piece, Stream
-from rstitch.text import Tokenizer
+from rstitch.text import ByteLevel, Tokenizer
 from rstitch.trace import Trace
 from rstitch.types import Event, Sampling, Side, Token, sample_seed
 
@@ -61,6 +62,8 @@ class Stitch:
         self._alike = not self.suffixes and _alike([model.tokenizer for model in models.values()])
         self.tokenizer = models[max(models)].tokenizer
         """The LLM's."""
+        self.decoders = {s: _decoder(models.get(s, models[max(models)]).tokenizer) for s in Side}
+        """Each side's ids as text; the other's for a side that is not there."""
         words = {side: model.vocabulary for side, model in models.items()}
         slm, llm = words[min(words)], words[max(words)]
         self.ends = {Side.SLM: vocabulary.ends(slm, llm), Side.LLM: vocabulary.ends(llm, slm)}
@@ -69,7 +72,7 @@ class Stitch:
             {side: model.runner for side, model in models.items()},
             self.ends,
             config,
-            {side: _decoder(models.get(side, models[max(models)]).tokenizer) for side in Side},
+            self.decoders,
             translation=vocabulary.translation(slm, llm),
             marks=_marks(models),
         )
@@ -175,8 +178,8 @@ class Stitch:
         after the prompt and are not part of what is written. max_llm_share (0 to 1), max_llm_tokens
         and deadline (seconds) hold tau's rule within limits (docs/policies.md). reuse: any name,
         such as ""; KV that ended answers of that name have left is not computed again where the
-        prompt begins like theirs, as the next turn of a chat does, and is left for the next. meta
-        goes into the trace. Raises BadRequest for what can never be served.
+        prompt begins like theirs, as the next turn of a chat does, and is left for the next; not
+        with n > 1. meta goes into the trace. Raises BadRequest for what can never be served.
         """
         limits = Limits(max_llm_share, max_llm_tokens, deadline)
         rule = self._within(limits, self.policy(tau, policy), max_tokens, (tau, policy))
@@ -356,10 +359,18 @@ class _Decoder:
 
 
 def _decoder(tokenizer: Any) -> Tokenizer:
-    """The tokenizer behind a transformers one that adds nothing of its own: a third of the time."""
+    """The tokenizer behind a transformers one that adds nothing of its own: a third of the time,
+    and a lookup where it is byte-level."""
     kind, plain = type(tokenizer), PreTrainedTokenizerFast
     own = any(getattr(kind, n, None) is not getattr(plain, n) for n in ("decode", "_decode"))
-    return _Decoder(tokenizer) if own else tokenizer.backend_tokenizer
+    if own:
+        return _Decoder(tokenizer)
+    found: Tokenizer = tokenizer.backend_tokenizer
+    return (
+        ByteLevel(found)
+        if isinstance(tokenizer.backend_tokenizer.decoder, decoders.ByteLevel)
+        else found
+    )
 
 
 def _alike(tokenizers: Sequence[Any]) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from rstitch.errors import BadRequest
+from rstitch.text import Tokenizer
 from rstitch.types import Side
 
 Messages = Sequence[Mapping[str, str]]
@@ -86,9 +87,11 @@ def opened(text: str) -> str:
     return text[len(stripped) - len(OPEN) :] if stripped.endswith(OPEN) else ""
 
 
-def starts_thinking(prompts: Iterable[tuple[Any, Sequence[int]]]) -> bool:
+def starts_thinking(prompts: Iterable[tuple[Tokenizer, Sequence[int]]]) -> bool:
     """Whether any of (tokenizer, prompt ids) ends inside a thinking block just opened."""
-    return any(opened(str(words.decode(list(ids[-8:])))) for words, ids in prompts)
+    return any(
+        opened(words.decode(list(ids[-8:]), skip_special_tokens=False)) for words, ids in prompts
+    )
 
 
 def _encode(tokenizer: Any, text: str) -> tuple[int, ...]:

@@ -81,24 +81,20 @@ class Stream(Iterator[Piece]):
             if not self._open:
                 return None
             event = self._stitch._next(self._name, burst)
-            if isinstance(event, Token):
-                self.trace.proposals.append(event.proposal)
-                self.trace.texts.append(event.text)
-                return event
-            self._open = False
+            self.trace.take(event)
             if isinstance(event, Failed):
                 self._error = event.error
-                self.trace.forwards.extend(event.forwards)
-            else:
-                self._take_end(event)
+            elif isinstance(event, Finished):
+                self._finished = event
+            self._open = isinstance(event, Token)
             return event
 
     @property
     def starts_thinking(self) -> bool:
         """The prompt already opened the <think> block, as reasoning models' templates do."""
-        models = self._stitch.models
+        words = self._stitch.decoders
         return prompts.starts_thinking(
-            (models[side].tokenizer, ids) for side, ids in self.trace.prompts.items()
+            (words[side], ids) for side, ids in self.trace.prompts.items()
         )
 
     def result(self) -> Answer:
@@ -122,11 +118,3 @@ class Stream(Iterator[Piece]):
             self._stitch.engine.cancel(self._name)
         while self._open:  # the pass in progress may still bring a token, then the end
             self._advance()
-
-    def _take_end(self, event: Finished) -> None:
-        self._finished = event
-        if event.text:
-            kept = [i for i, proposal in enumerate(self.trace.proposals) if proposal.keep]
-            self.trace.texts[kept[-1]] += event.text
-        self.trace.forwards.extend(event.forwards)
-        self.trace.end = {"reason": event.reason, "usage": event.usage.as_dict()}

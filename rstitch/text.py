@@ -30,6 +30,26 @@ class Tokenizer(Protocol):
     def decode(self, ids: list[int], /, *, skip_special_tokens: bool) -> str: ...
 
 
+class ByteLevel:
+    """A tokenizer whose text is its ids' bytes one after the other, as byte-level BPE's is. So what
+    is whole characters by itself is so everywhere, and is looked up instead of decoded."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._pieces: dict[tuple[int, bool], str | None] = {}
+
+    def decode(self, ids: list[int], /, *, skip_special_tokens: bool) -> str:
+        return self._tokenizer.decode(ids, skip_special_tokens=skip_special_tokens)
+
+    def piece(self, token_id: int, skip_special_tokens: bool) -> str | None:
+        """None for a part of a character."""
+        key = token_id, skip_special_tokens
+        if key not in self._pieces:
+            text = self.decode([token_id], skip_special_tokens=skip_special_tokens)
+            self._pieces[key] = None if _PENDING in text else text
+        return self._pieces[key]
+
+
 @dataclass(slots=True)
 class Detokenizer:
     """Text of a growing id sequence, released once no later id can change it.
@@ -50,6 +70,10 @@ class Detokenizer:
     """Ids of the window up to the last moment at which no character was pending."""
 
     def push(self, token_id: int) -> str:
+        if not self._ids and isinstance(self.tokenizer, ByteLevel):
+            piece = self.tokenizer.piece(token_id, self.skip_special_tokens)
+            if piece is not None:
+                return piece
         self._ids.append(token_id)
         text = self._decode(self._ids)
         if text and text == self._text and not self._decode([token_id]):
@@ -67,6 +91,8 @@ class Detokenizer:
             self._cut(self._clean if clean else len(self._ids) - _RESYNC)
         if clean:
             self._clean = len(self._ids)
+            if isinstance(self.tokenizer, ByteLevel):
+                self.finish()  # nothing waits, and no id needs what came before it
         return new
 
     def finish(self) -> str:

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 from rstitch import __version__
 from rstitch.errors import BadRequest, BadTrace
-from rstitch.types import Forward, Proposal, Sampling, Side
+from rstitch.types import Event, Failed, Forward, Proposal, Sampling, Side, Token
 
 VERSION = 1
 REWINDING = ("span", "back", "taken_back")
@@ -41,6 +41,20 @@ class Trace:
     end: dict[str, Any] = field(default_factory=dict)
     """Finish reason and usage; empty if the answer was interrupted."""
     meta: dict[str, Any] = field(default_factory=dict)
+
+    def take(self, event: Event) -> None:
+        """Write down what happened next."""
+        if isinstance(event, Token):
+            self.proposals.append(event.proposal)
+            self.texts.append(event.text)
+            return
+        self.forwards.extend(event.forwards)
+        if isinstance(event, Failed):
+            return
+        if event.text:
+            kept = [i for i, proposal in enumerate(self.proposals) if proposal.keep]
+            self.texts[kept[-1]] += event.text
+        self.end = {"reason": event.reason, "usage": event.usage.as_dict()}
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """The trace as JSON-ready records, in file order."""

@@ -17,7 +17,7 @@ import rstitch
 from rstitch import api, prompts
 from rstitch import stream as stream_module
 from rstitch.api import Answer, Piece, Stitch, Stream, _alike, _decoder, load
-from rstitch.errors import BadRequest
+from rstitch.errors import BadRequest, OutOfMemory
 from rstitch.explain import check
 from rstitch.policy import make
 from rstitch.text import Reasoned
@@ -351,11 +351,11 @@ def test_an_error_inside_a_pass_reaches_the_reader_and_nothing_stays(
 
     for model in stitch.models.values():
         monkeypatch.setattr(model.runner, "extend", broken)
-    with pytest.raises(RuntimeError, match="out of memory"):
+    with pytest.raises(OutOfMemory, match="ran out of memory"):
         list(stream)
     stream.close()
     assert len(stream.trace.proposals) == len(stream.trace.forwards) == 1 and not stream.trace.end
-    with pytest.raises(RuntimeError, match="out of memory"):
+    with pytest.raises(OutOfMemory, match="ran out of memory"):
         stream.result()
 
 
@@ -371,11 +371,11 @@ def test_closing_does_not_raise_what_ends_the_answer(
 
     for model in stitch.models.values():
         monkeypatch.setattr(model.runner, "extend", broken)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(OutOfMemory):
         list(streams[0])
     for stream in streams:
         stream.close()
-    with pytest.raises(RuntimeError, match="out of memory"):
+    with pytest.raises(OutOfMemory, match="ran out of memory"):
         streams[1].result()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import evidence
+from benchmarks import evidence, evidence_page
 from rstitch.evals.table import Row, Table
 
 
@@ -84,3 +84,16 @@ def test_a_part_is_whole_when_nothing_is_owed(tmp_path: Path) -> None:
     assert evidence.is_whole(part, tmp_path)
     with pytest.raises(SystemExit, match="other problems, methods or weights"):
         evidence.is_whole(replace(part, problems=4000), tmp_path)
+
+
+def test_the_page_says_what_was_saved() -> None:
+    found = [evidence_page.RESULTS / f"{name}.json" for name in ("evidence", "harmful")]
+    page = evidence_page.page(*(json.loads(file.read_text()) for file in found))
+    assert (evidence_page.OUT / "README.md").read_text() == page
+
+
+def test_recordings_keep_totals_only() -> None:
+    for found in json.loads((evidence_page.RESULTS / "harmful.json").read_text())[
+        "recordings"
+    ].values():
+        assert "per_problem" not in found["agreement"] and "histogram" not in found["entropy"]

@@ -23,8 +23,8 @@ ELSEWHERE = ("PATH", "PATH.py:Rule", "qwq-32b", "paper-7b", "mine.txt")
 """Words of commands about models and files that are not here."""
 FEWER = {"100": "2"}
 """Problems of an evaluation."""
-LONG = "rstitch demo"
-"""tests/cli/test_demo.py runs it on fewer problems."""
+LONG = ("rstitch demo", "rstitch serve")
+"""tests/cli/test_demo.py runs it on fewer problems; tests/server/test_ending.py until a signal."""
 
 
 def commands() -> list[list[str]]:
@@ -34,7 +34,7 @@ def commands() -> list[list[str]]:
     return [
         [FEWER.get(word, word) for word in words[1:]]
         for words in split
-        if not set(words) & set(ELSEWHERE) and words != LONG.split()
+        if not set(words) & set(ELSEWHERE) and " ".join(words) not in LONG
     ]
 
 

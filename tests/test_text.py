@@ -12,6 +12,7 @@ from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as RustTokenizer
 
 from rstitch.text import (
+    ByteLevel,
     Phase,
     PhaseTracker,
     Reasoned,
@@ -69,6 +70,7 @@ def sentence_piece() -> RustTokenizer:
 
 BYTES = byte_level()
 PIECES = sentence_piece()
+LOOKED_UP = ByteLevel(BYTES)
 EOS = BYTES.get_vocab()["<eos>"]
 
 
@@ -171,6 +173,32 @@ def test_joined_stream_is_the_text(text: str) -> None:
 def test_joined_stream_is_the_decoded_whole_for_any_ids(ids: list[int], skip: bool) -> None:
     stream = TextStream(BYTES, skip_special_tokens=skip)
     assert "".join(pushes(stream, ids)) == BYTES.decode(ids, skip_special_tokens=skip)
+
+
+@given(
+    st.lists(st.integers(0, BYTES.get_vocab_size() - 1), max_size=80),
+    st.booleans(),
+    st.sampled_from([(), ("e", "ab"), (PENDING,)]),
+)
+@settings(max_examples=400, deadline=None)
+def test_looking_pieces_up_changes_nothing(
+    ids: list[int], skip: bool, stop: tuple[str, ...]
+) -> None:
+    looked_up, decoded = (
+        TextStream(words, stop, skip_special_tokens=skip) for words in (LOOKED_UP, BYTES)
+    )
+    ours, theirs = "", ""
+    for token in ids:
+        ours, theirs = ours + looked_up.push(token), theirs + decoded.push(token)
+        assert ours == theirs or PENDING in ours + theirs
+    assert ours + looked_up.finish() == theirs + decoded.finish()
+
+
+def test_whole_characters_are_decoded_once() -> None:
+    meter = Metered(BYTES)
+    ids = BYTES.encode("the answer is the answer " * 40).ids
+    assert streamed(ByteLevel(meter), ids) == BYTES.decode(ids)
+    assert meter.decoded == len(set(ids))
 
 
 READABLE = st.characters(exclude_categories=["Cs"], exclude_characters=PENDING)

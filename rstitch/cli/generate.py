@@ -14,12 +14,10 @@ from rstitch.cli import options, saving
 from rstitch.cli.groups import grouped
 from rstitch.cli.shown import show, summary
 from rstitch.errors import BadRequest, RStitchError
-from rstitch.types import Sampling, llm_alone_seconds
+from rstitch.types import llm_alone_seconds
 
 if TYPE_CHECKING:
     from rstitch.stream import Answer, Stream
-
-OWN = "the pair's own if left out"
 
 
 @grouped
@@ -27,7 +25,7 @@ def generate(
     prompt: Annotated[str, typer.Argument(help="What to ask; - reads it from stdin.")],
     opening: options.Opening,
     tuning: options.Tuning,
-    shifting: options.Shifting,
+    drawing: options.Drawing,
     within: options.Within,
     tau: options.Tau = None,
     policy: options.Rule = None,
@@ -35,11 +33,6 @@ def generate(
         list[str] | None, typer.Option(help="A parameter of the policy, name=number.")
     ] = None,
     max_tokens: Annotated[int, typer.Option(help="Tokens of the answer at most.")] = 512,
-    temperature: Annotated[float | None, typer.Option(help=f"0 is greedy; {OWN}.")] = None,
-    top_k: Annotated[int | None, typer.Option(help=f"0 keeps all; {OWN}.")] = None,
-    top_p: Annotated[float | None, typer.Option(help=f"Nucleus; {OWN}.")] = None,
-    min_p: Annotated[float | None, typer.Option(help=f"Relative floor; {OWN}.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same tokens.")] = None,
     n: Annotated[int, typer.Option("--n", help="Answers to write, one after the other.")] = 1,
     stop: Annotated[list[str] | None, typer.Option(help="Text that ends the answer.")] = None,
     stop_token: Annotated[
@@ -70,11 +63,7 @@ def generate(
     threshold = options.threshold(tau)
     rule = options.policy_of(policy, param or [], threshold)
     tuned, limits = tuning.settings(raw=raw), within.checked(rule)
-    chosen = options.given(
-        temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed,
-        **shifting.settings(),
-    )  # fmt: skip
-    Sampling(**chosen)  # a wrong value is told before anything is loaded
+    chosen = drawing.settings()
     _check(n, max_tokens, logprobs, max_rows, stop or [], stop_token or [])
     text = _stdin() if prompt == "-" else prompt
     if trace is not None:

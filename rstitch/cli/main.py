@@ -10,6 +10,7 @@ from rstitch import __version__
 from rstitch.cli import (
     analyse,
     calibrate,
+    chat,
     check,
     compare,
     convert,
@@ -39,6 +40,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("generate")(generate.generate)
 app.command("serve")(serve.serve)
+app.command("chat")(chat.chat)
 app.command("eval")(eval.evaluate)
 app.command("compare")(compare.compare)
 app.command("sweep")(sweep.sweep)

@@ -11,6 +11,7 @@ import typer
 
 from rstitch.config import EngineConfig
 from rstitch.errors import BadRequest
+from rstitch.types import Sampling
 from rstitch.units import nats
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run code that comes with the models.")
 ]
 MaxWait = Annotated[float, typer.Option(help="Longest wait of an answer for its side, LLM steps.")]
+OWN = "the pair's own if left out"
 PresencePenalty = typer.Option(help="Taken from the logits of tokens the answer has, -2 to 2.")
 FrequencyPenalty = typer.Option(help="The same for each time that it has the token.")
 LogitBias = typer.Option(metavar="ID=VALUE", help="Added to that token's logit, -100 to 100.")
@@ -143,21 +145,25 @@ class Tuning:
 
 
 @dataclass(frozen=True, slots=True)
-class Shifting:
-    """What changes the logits before a token is drawn."""
+class Drawing:
+    """How tokens are drawn."""
 
+    temperature: Annotated[float | None, typer.Option(help=f"0 is greedy; {OWN}.")] = None
+    top_k: Annotated[int | None, typer.Option(help=f"0 keeps all; {OWN}.")] = None
+    top_p: Annotated[float | None, typer.Option(help=f"Nucleus; {OWN}.")] = None
+    min_p: Annotated[float | None, typer.Option(help=f"Relative floor; {OWN}.")] = None
+    seed: Annotated[int | None, typer.Option(help="Same seed, same tokens.")] = None
     presence_penalty: Annotated[float | None, PresencePenalty] = None
     frequency_penalty: Annotated[float | None, FrequencyPenalty] = None
     logit_bias: Annotated[list[str] | None, LogitBias] = None
 
     def settings(self) -> dict[str, Any]:
-        """For `Sampling`, as far as they were given."""
+        """For `Sampling`, as far as they were given. Raises BadRequest for what it refuses."""
         bias = tuple(map(_bias, self.logit_bias)) if self.logit_bias else None
-        return given(
-            presence_penalty=self.presence_penalty,
-            frequency_penalty=self.frequency_penalty,
-            logit_bias=bias,
-        )
+        names = [field.name for field in fields(self)]
+        found = given(**{name: getattr(self, name) for name in names} | {"logit_bias": bias})
+        Sampling(**found)
+        return found
 
 
 def _bias(text: str) -> tuple[int, float]:
@@ -192,11 +198,11 @@ def given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def threshold(text: str | None) -> float | str | None:
-    """--tau as a number, or as it is where it is in nats, which only a loaded pair can convert."""
+def threshold(text: str | None, name: str = "--tau") -> float | str | None:
+    """It as a number, or as it is where it is in nats, which only a loaded pair can convert."""
     if text is not None and nats(text) is not None:
         return text
-    return number("--tau", text, also=", or 0.24nats")
+    return number(name, text, also=", or 0.24nats")
 
 
 def suffix(slm: str | None, llm: str | None, *, raw: bool = False) -> dict[str, str]:

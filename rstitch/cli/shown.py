@@ -78,9 +78,13 @@ def summary(usage: Usage, forwards: Sequence[Forward] = ()) -> str:
     told = "LLM alone: not measured"
     if alone is not None:
         told = f"LLM alone, same tokens: ~{alone:.2g} s (predicted)"
+    reused = ""
+    if usage.cached_tokens:
+        found = f"{usage.slm_cached_tokens} SLM, {usage.llm_cached_tokens} LLM"
+        reused = f"; prompt tokens reused: {found}"
     rate = usage.tokens / usage.seconds if usage.seconds else 0.0
     return (
         f"[{usage.slm_tokens} tokens SLM, {usage.llm_tokens} LLM ({usage.llm_share:.0%}), "
         f"{usage.handoffs} hand-offs, {usage.seconds:.2f} s, {rate:.0f} tokens/s"
-        f"; {told}]"
+        f"; {told}{reused}]"
     )

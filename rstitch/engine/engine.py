@@ -2,8 +2,8 @@
 
 The life of a request: `submit` checks it, the scheduler admits it, each `step` moves it one token
 on (or discards a proposal and parks it for the other side), and when it ends its rows are freed on
-both sides. Parked rows keep their KV, so a hand-off is no more than feeding the unseen tokens; a
-row that lost its KV to others feeds all of them.
+both sides, or left for a later prompt that begins alike. Parked rows keep their KV, so a hand-off
+is no more than feeding the unseen tokens; a row that lost its KV to others feeds all of them.
 """
 
 from __future__ import annotations

@@ -61,13 +61,13 @@ class Preset:
     """Normalised, or in nats as "0.24nats"."""
     sampling: Sampling | None = None
     """None: as the LLM's generation_config says."""
-    habits: Habits = Habits()
-    """For answers within limits, in a table of the same name."""
     checked: bool = False
     """`rstitch check` has passed on the published files."""
     measured: bool = False
     """tau was chosen by measuring this pair."""
     note: str = ""
+    habits: Habits = Habits()
+    """For answers within limits, in a table of the same name."""
     calibration: Mapping[str, Any] | None = None
     """What `rstitch calibrate` has chosen tau by, and the models it is bound to; see
     `pairs.calibrated`."""

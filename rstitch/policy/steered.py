@@ -85,7 +85,7 @@ class Steered(Policy):
     deadline: float | None = None
     """Seconds since the request was accepted. Where the SLM alone cannot meet it, the answer goes
     on without the LLM."""
-    gain: float = 0.3
+    gain: float = 0.8
     """How fast tau moves, 0 (not at all) to 1."""
     shortest: int = 0
     """Tokens that nearly every answer has: what the share allows of these may be spent at once."""
@@ -102,10 +102,12 @@ class Steered(Policy):
 
     def __post_init__(self) -> None:
         need_number("tau", self.tau)
-        _need_range("max_llm_share", self.max_llm_share, 1.0)
+        if self.max_llm_share is not None:
+            _need_range("max_llm_share", self.max_llm_share, 1.0)
         if self.max_llm_tokens is not None:
             need_whole("max_llm_tokens", self.max_llm_tokens, 0)
-        _need_range("deadline", self.deadline, math.inf)
+        if self.deadline is not None:
+            _need_range("deadline", self.deadline, math.inf)
         _need_range("gain", self.gain, 1.0)
         need_whole("shortest", self.shortest, 0)
         need_whole("after", self.after, 0)
@@ -210,7 +212,7 @@ def _limit(value: float | None) -> float:
     return math.inf if value is None else float(value)
 
 
-def _need_range(name: str, value: object, top: float) -> None:
-    if value is not None and not (is_number(value) and 0 <= value <= top):  # type: ignore[operator]
+def _need_range(name: str, value: Any, top: float) -> None:
+    if not (is_number(value) and 0 <= value <= top and value < math.inf):
         upto = f"to {top:g}" if top < math.inf else "on"
         raise BadRequest(f"{name} is {value!r}; it must be a number from 0 {upto}")

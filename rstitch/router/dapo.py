@@ -1,7 +1,7 @@
 """DAPO (Yu et al. 2025, arXiv 2503.14476) over the router's decisions, with the paper's reward.
 
     R = r - lambda r L                   r: right or not; L: predicted seconds over the reference's
-    A_i = (R_i - mean R) / (std R + FLOOR)                           over a problem's group
+    A_i = R_i - mean R                                               over a problem's group
     J = 1 / sum_i T_i  sum_i sum_t min(rho A_i, clip(rho, 1 - LOW, 1 + HIGH) A_i)
 
 over the T_i decisions of rollout i (token-level), rho = pi(a | s) / pi_old(a | s). Groups whose
@@ -12,9 +12,11 @@ it leaves open:
 1. L has no unit. The paper's lambda of 5e-6 needs milliseconds of one machine; here L is 1 for the
    mean answer of a router that always hands over, so lambda is what such an answer's time is worth,
    in correctness.
-2. FLOOR in the advantage. Without it, a group that is right throughout is normalised to unit spread
-   by whatever its latencies differ in, so that lambda would cancel, and saving 1 % would weigh as
-   much as being right. With it such a group weighs lambda times its spread, about.
+2. Advantages are not divided by the group's standard deviation, as in Dr. GRPO (Liu et al. 2025,
+   arXiv 2503.20783). A group that is right throughout would be brought to unit spread by whatever
+   its latencies differ in, so that lambda would cancel and saving 1 % weigh as much as being right.
+   `Settings.floor` divides by (std + floor), 0 is the paper's; 0.1 cost a point and more on dev
+   (docs/log.md).
 3. It starts from a supervised network (`warm`), not from nothing, whose log-odds already include
    lambda. One decision in twenty matters, so a group of eight draws of a router that knows nothing
    rarely tells which.
@@ -35,7 +37,6 @@ from torch import Tensor
 
 from rstitch.router.rollouts import Rollout
 
-FLOOR = 0.1
 LOW, HIGH = 0.2, 0.28
 """Decoupled clip, DAPO's own."""
 OVERLONG = 0.2
@@ -57,6 +58,8 @@ class Settings:
     batches: int = 4
     """Updates per pass."""
     rate: float = 3e-4
+    floor: float | None = None
+    """Advantages are divided by (deviation of the group + floor); None: by nothing."""
 
 
 def reward(right: bool, latency: float, price: float) -> float:
@@ -70,9 +73,13 @@ def overlong(tokens: int, most: int, share: float = OVERLONG) -> float:
     return -min(1.0, max(0.0, (tokens - start) / (most - start)))
 
 
-def advantages(rewards: Sequence[float], floor: float = FLOOR) -> list[float]:
-    """Of one group."""
+def advantages(rewards: Sequence[float], floor: float | None = None) -> list[float]:
+    """Of one group; `Settings.floor`. 0 where all rewards are the same."""
+    if not tells(rewards):
+        return [0.0] * len(rewards)
     mean = sum(rewards) / len(rewards)
+    if floor is None:
+        return [one - mean for one in rewards]
     spread = math.sqrt(sum((one - mean) ** 2 for one in rewards) / len(rewards))
     return [(one - mean) / (spread + floor) for one in rewards]
 

@@ -81,13 +81,18 @@ def groups(
 
 
 def batch_of(
-    stitch: Stitch, found: Sequence[Sequence[Rollout]], price: float, reference: float, most: int
+    stitch: Stitch,
+    found: Sequence[Sequence[Rollout]],
+    settings: dapo.Settings,
+    reference: float,
+    most: int,
 ) -> Batch:
     """All decisions of the groups. Nothing may be in flight."""
     advantage: list[float] = []
     rollouts: list[Rollout] = []
     for group in found:
-        values = dapo.advantages(dapo.rewards_of(group, price, reference, most))
+        rewards = dapo.rewards_of(group, settings.price, reference, most)
+        values = dapo.advantages(rewards, settings.floor)
         for one, value in zip(group, values, strict=True):
             rollouts.append(one)
             advantage += [value] * len(one.decisions)

@@ -192,7 +192,7 @@ def _dapo(one: Training, model: Trainable, reference: float) -> Trainable:
             one.plan.max_tokens,
         )
         if found:
-            batch = step.batch_of(one.stitch, found, settings.price, reference, one.plan.max_tokens)
+            batch = step.batch_of(one.stitch, found, settings, reference, one.plan.max_tokens)
             step.update(model, optimiser, batch, settings, seed_of(one.plan.seed, "rows", at))
         _write_state(one.out / STATE, model, optimiser, at + 1)
         if at not in told:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rstitch.engine.request import Request
-from rstitch.server.ask import Task
 from rstitch.server.choice import Choice
 from rstitch.server.entry import Ticket
 from rstitch.server.errors import SHUTTING_DOWN, Problem
@@ -18,6 +17,7 @@ from rstitch.server.patience import Patience
 from rstitch.server.reply import Form
 from rstitch.server.served import Served
 from rstitch.server.sse import DONE, event
+from rstitch.server.task import Task
 from rstitch.text import Phase, ReasoningStream
 from rstitch.types import Side
 
@@ -72,9 +72,12 @@ class Answering:
         """Have it written: after each burst, the answers that something came for."""
         async with AsyncExitStack() as held:
             ticket = await self.patience.wait(held.enter_async_context(self._turn()))
-            inbox = self.served.loop.open([self._late(one, ticket) for one in self.task.requests])
+            requests = [self._late(one, ticket) for one in self.task.requests]
+            inbox = self.served.loop.open(requests)
             held.callback(inbox.close)
             self.served.metrics.begin(inbox.names, ticket.waited)
+            if self.task.asked.provenance:
+                self.served.traces.begin(self.form.name, self.key, requests, self.task.model)
             while arrived := await self.patience.wait(inbox.burst()):
                 yield self._take(arrived)
 
@@ -99,6 +102,7 @@ class Answering:
         for index, one in arrived:
             choice = self.choices[index]
             choice.add(one)
+            self.served.traces.add(self.form.name, index, one)
             if choice.error is not None:
                 raise choice.error
             if choice.reason == "cancelled":  # by nobody here, so the engine was closed

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
@@ -16,6 +16,7 @@ from rstitch.errors import RStitchError
 from rstitch.server import info, logs, openapi, writing
 from rstitch.server.errors import Problem, problem_of
 from rstitch.server.guard import Guard
+from rstitch.server.playground import routes
 from rstitch.server.refusal import Refused
 from rstitch.server.served import Served
 from rstitch.server.warm import warm
@@ -34,6 +35,8 @@ def create(served: Served) -> FastAPI:
         app.add_exception_handler(kind, _problem(served))
     app.include_router(writing.router(served))
     app.include_router(info.router(served))
+    if served.has_playground:
+        app.include_router(routes.router(served))
     openapi.install(app)
     if served.config.listen.cors:
         app.add_middleware(
@@ -47,7 +50,7 @@ def create(served: Served) -> FastAPI:
     return app
 
 
-def _lifespan(served: Served):  # type: ignore[no-untyped-def]  # FastAPI's own type is private
+def _lifespan(served: Served) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         reader = asyncio.create_task(served.loop.run())
@@ -73,7 +76,7 @@ def _failed(served: Served, reader: asyncio.Task[None]) -> None:
         served.end_lost(f"the engine failed: {type(error).__name__}")
 
 
-def _problem(served: Served):  # type: ignore[no-untyped-def]  # as above
+def _problem(served: Served) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def respond(request: Request, error: Exception) -> Response:
         if isinstance(error, Refused):
             served.metrics.refused(error.reason)

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from rstitch.server.ask import Task
 from rstitch.server.drain import Door
 from rstitch.server.fair import FairQueue, Turn
 from rstitch.server.keys import Key, Keys
 from rstitch.server.quota import Lease, Quotas
+from rstitch.server.task import Task
 
 
 @dataclass(slots=True)

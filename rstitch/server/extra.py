@@ -15,6 +15,8 @@ from rstitch.server.fields import Fields
 from rstitch.types import Token, Usage
 
 VERSION = 1
+LEAST = -9999.0
+"""Log-probability of what is impossible: JSON has no infinity, and OpenAI writes this."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern="^[a-z][a-z0-9_-]*$", max_length=64)]
@@ -106,7 +108,7 @@ def told(events: Sequence[Token]) -> list[dict[str, Any]]:
             "entropy": event.proposal.entropy,
             "keep": event.proposal.keep,
             "next": event.proposal.next_side.label,
-            "logprob": event.proposal.logprob,
+            "logprob": max(event.proposal.logprob, LEAST),
             "seconds": event.seconds,
         }
         for event in events

@@ -117,10 +117,3 @@ class Refused(Fields):
     skip_special_tokens: Annotated[Any, Only(True)] = None
     response_format: Annotated[Any, Only({"type": "text"})] = None
     prediction: Annotated[Any, Only()] = None
-
-
-def names(*groups: type[Fields], without: type[Fields] | None = None) -> list[str]:
-    """Names of the fields of these classes and their bases, as they are written."""
-    left_out = set() if without is None else set(without.model_fields)
-    found = {name: None for group in groups for name in group.model_fields}
-    return [name for name in found if name not in left_out]

@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from rstitch import __version__
-from rstitch.server import extra
+from rstitch.server import extra, lists
 from rstitch.server.errors import Problem
 from rstitch.server.openapi import wrong
 from rstitch.server.served import Served
@@ -47,6 +47,10 @@ def _of_the_api(served: Served) -> APIRouter:
     @routes.get("/v1/rstitch/schema", summary="JSON Schema of the key `rstitch`")
     async def schema() -> JSONResponse:
         return JSONResponse(extra.schema())
+
+    @routes.get("/v1/rstitch/fields", summary="Fields: honoured, without effect, refused")
+    async def fields() -> JSONResponse:
+        return JSONResponse(lists.published())
 
     return routes
 

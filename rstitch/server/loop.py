@@ -19,7 +19,7 @@ from rstitch.types import Event, Failed, Token
 Arrived = list[tuple[int, Event]]
 """Events with the index of the answer, of those asked for together, that they belong to."""
 GAP = 0.02
-"""Seconds between two pieces: a screen shows no more pictures. The first and ends do not wait."""
+"""Seconds between two pieces, about a picture of a screen. The first and an end never wait."""
 
 
 class Inbox:

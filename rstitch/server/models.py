@@ -6,6 +6,7 @@ fields of their own), `NAME-slm` and `NAME-llm` are its sides alone.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from rstitch.server.rules import Rules
 from rstitch.types import Side
 from rstitch.units import nats, normalised
 
+TAU = re.compile(r"[-+.0-9a-z]+")
 STITCHED = ("tau", "policy", "max_llm_share", "max_llm_tokens", "deadline")
 """Fields of `rstitch` that say something about two models."""
 
@@ -59,7 +61,7 @@ class Names:
             tau = float(normalised(text, self.vocab_size) if inside else text)
         except (BadRequest, ValueError):
             raise self.unknown(model) from None
-        if tau != tau:
+        if not (-1 <= tau <= 2 and TAU.fullmatch(text)):
             raise self.unknown(model)
         if asked.tau is not None and tau != asked.tau:
             told = f"rstitch.tau is {asked.tau} and the model's name says {tau}; give one of them"

@@ -16,6 +16,12 @@ from rstitch.server.completions import Completion
 from rstitch.server.extra import Summary
 
 REF = "#/components/schemas/"
+EVENT = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {"data": {"type": "string", "description": "A chunk as JSON, or [DONE]"}},
+}
+"""One of a stream."""
 
 
 class Detail(BaseModel):
@@ -56,7 +62,7 @@ COMPONENTS = (Chat, Completion, ChatReply, CompletionReply, Error)
 WRONG = {
     400: "The request is wrong; the error says where",
     401: "No API key, or one that is not known",
-    404: "No such model",
+    404: "There is none of that name",
     408: "It took longer than a request may",
     413: "The body is too long",
     429: "No room, or a quota is used up; try again after retry-after seconds",
@@ -69,7 +75,7 @@ def writing(kind: type[Chat] | type[Completion], summary: str) -> dict[str, Any]
     reply = ChatReply if kind is Chat else CompletionReply
     given = {
         "application/json": {"schema": {"$ref": f"{REF}{reply.__name__}"}},
-        "text/event-stream": {"schema": {"type": "string"}},
+        "text/event-stream": {"schema": EVENT},
     }
     body = {"application/json": {"schema": {"$ref": f"{REF}{kind.__name__}"}}}
     return {

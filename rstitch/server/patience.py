@@ -30,10 +30,13 @@ class Patience:
 
     async def wait(self, work: Awaitable[T]) -> T:
         """Its result. Raises Problem (408) when the time is up, and Gone."""
+        timeout = self._waiting = asyncio.timeout_at(0 if self._left else self._until)
         try:
-            async with asyncio.timeout_at(0 if self._left else self._until) as self._waiting:
+            async with timeout:
                 return await work
         except TimeoutError:
+            if not timeout.expired():
+                raise
             if self._left:
                 raise Gone from None
             told = "the request took longer than this server allows; ask for fewer tokens"

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rstitch.server import extra
-from rstitch.server.ask import Task
 from rstitch.server.choice import Choice, Part
 from rstitch.server.completions import Completion
+from rstitch.server.task import Task
 from rstitch.server.words import Words
 from rstitch.types import Token
 
@@ -34,6 +34,11 @@ class Form:
     def plain(self) -> bool:
         """Of /v1/completions."""
         return isinstance(self.task.body, Completion)
+
+    @property
+    def name(self) -> str:
+        """What the reply says is its id."""
+        return f"{'cmpl' if self.plain else 'chatcmpl'}-{self.id}"
 
     def shows(self, part: Part) -> bool:
         """There is something in it that a client would see."""
@@ -77,7 +82,7 @@ class Form:
 
     def _head(self, kind: str, choices: list[Json]) -> Json:
         return {
-            "id": f"{'cmpl' if self.plain else 'chatcmpl'}-{self.id}",
+            "id": self.name,
             "object": kind,
             "created": self.created,
             "model": self.task.model,
@@ -160,7 +165,7 @@ def _logprob(token: Token, words: Words) -> Json:
 
 def _word(words: Words, proposal: Any, token: int, logprob: float) -> Json:
     text, data = words.of(proposal.side, token)
-    return {"token": text, "logprob": max(logprob, -9999.0), "bytes": data}
+    return {"token": text, "logprob": max(logprob, extra.LEAST), "bytes": data}
 
 
 def _plain_logprobs(tokens: list[Token], words: Words, offset: int) -> Json:
@@ -168,9 +173,9 @@ def _plain_logprobs(tokens: list[Token], words: Words, offset: int) -> Json:
     for token in tokens:
         proposal = token.proposal
         found["tokens"].append(words.of(proposal.side, proposal.token)[0])
-        found["token_logprobs"].append(max(proposal.logprob, -9999.0))
+        found["token_logprobs"].append(max(proposal.logprob, extra.LEAST))
         found["top_logprobs"].append(
-            {words.of(proposal.side, i)[0]: max(p, -9999.0) for i, p in proposal.top_logprobs}
+            {words.of(proposal.side, i)[0]: max(p, extra.LEAST) for i, p in proposal.top_logprobs}
         )
         found["text_offset"].append(offset)
         offset += len(token.text)

@@ -86,7 +86,7 @@ class Server(uvicorn.Server):
         again = self.status == INTERRUPTED or self.served.door.draining
         if sig == signal.SIGINT:
             self.status = INTERRUPTED
-        if again:
+        if again or self._loop is None:
             os._exit(self.status or FAILED)
         self.end()
 

@@ -21,6 +21,7 @@ from rstitch.server.keys import Keys
 from rstitch.server.loop import Loop
 from rstitch.server.metrics import Metrics
 from rstitch.server.models import Names
+from rstitch.server.playground.traces import Traces
 from rstitch.server.quota import Quotas
 from rstitch.server.rules import Rules
 from rstitch.server.shadow import Shadow
@@ -45,6 +46,7 @@ class Served:
     health: Health = field(init=False)
     door: Door = field(init=False)
     entry: Entry = field(init=False)
+    traces: Traces = field(init=False)
     started: int = field(default_factory=lambda: int(time.time()))
     on_lost: Callable[[str], None] = lambda reason: None
     """Called with the reason when the server cannot go on."""
@@ -67,12 +69,18 @@ class Served:
         self.door = Door(limits.drain_seconds)
         queue = FairQueue(self.config.engine.max_rows, limits.queue_length)
         self.entry = Entry(self.door, self.keys, Quotas(), queue)
+        self.traces = Traces(on=self.has_playground)
         weights = [
             one["sha256"] or [one["source"], one["revision"]]
             for one in bound.models_of(models).values()
         ]
         self._pair = json.dumps(weights, sort_keys=True)
         self.words = Words({side: model.tokenizer for side, model in models.items()})
+
+    @property
+    def has_playground(self) -> bool:
+        chosen = self.config.listen.playground
+        return chosen == "on" or (chosen == "auto" and not self.keys)
 
     def fingerprint(self, policy: Policy) -> str:
         """Stands for the pair's weights, the policy, its tau and its router; not for what a step

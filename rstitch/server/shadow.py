@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from rstitch.engine.request import Request
 from rstitch.errors import RStitchError
 from rstitch.policy import make
-from rstitch.server.ask import Task
 from rstitch.server.choice import Choice
 from rstitch.server.loop import Loop
 from rstitch.server.metrics import Metrics
+from rstitch.server.task import Task
 from rstitch.text import Phase, ReasoningStream, boxed
 from rstitch.types import Side
 

@@ -20,7 +20,7 @@ End = Callable[[Exception | None], Problem | None]
 
 
 def event(content: Any) -> bytes:
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return f"data: {text}\n\n".encode()
 
 

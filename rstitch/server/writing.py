@@ -11,7 +11,6 @@ from starlette.responses import JSONResponse, Response
 
 from rstitch.server import openapi
 from rstitch.server.answering import Answering, answering
-from rstitch.server.ask import Task
 from rstitch.server.body import parse
 from rstitch.server.chat import Chat
 from rstitch.server.completions import Completion
@@ -22,6 +21,7 @@ from rstitch.server.patience import Gone, Patience
 from rstitch.server.record import CLIENT_GONE, Record
 from rstitch.server.served import Served
 from rstitch.server.sse import EventStream
+from rstitch.server.task import Task
 
 Kind = type[Chat] | type[Completion]
 LONG = 16 * 1024

@@ -18,6 +18,7 @@ from rstitch.engine import gate, plain
 from rstitch.policy import Policy, make
 from rstitch.policy.base import Decision, Signals, hand_off
 from rstitch.policy.entropy import EntropyThreshold
+from rstitch.policy.steered import Steered
 from rstitch.types import Sampling, Side
 from tests.fakes import sure, unsure
 from tests.same import TOLERANCE
@@ -89,6 +90,14 @@ def test_a_rule_of_ones_own_is_not_taken_for_the_one_it_comes_from() -> None:
     class Renamed(EntropyThreshold):
         name = "renamed"
 
+    class Unsteered(Steered):
+        name = "unsteered"
+
+        @classmethod
+        def decide(cls, signals: Signals, state: torch.Tensor) -> Decision:
+            return hand_off(signals, signals.entropy > 1, signals.entropy > 1, state)
+
+    assert Steered.counting and not Unsteered.counting and not Steered.plain
     assert EntropyThreshold.plain and Renamed.plain
     assert not Contrary.plain and not Curious.plain
 

@@ -188,6 +188,28 @@ def test_the_guard_holds_for_any_entropies(
         assert llm <= share * max(n + after, shortest) + 0.5 + 1e-5, (who[:n], share)
 
 
+@given(
+    some.lists(some.floats(0, 1, width=32), min_size=1, max_size=40),
+    some.integers(0, 100),
+)
+def test_a_deadline_is_met_where_steps_take_what_was_said(
+    entropies: list[float], spare: int
+) -> None:
+    """In 64ths of a second, which add up exactly: 2 per SLM proposal and 8 per LLM token, 40 SLM
+    tokens and something to spare. What the LLM gets is never more than what was to spare."""
+    deadline = (2 * 40 + spare) / 64
+    policy = steered(0.1, deadline=deadline, longest=40, slm_step=2 / 64, llm_step=8 / 64, gain=0.5)
+    state, turn, now, kept, llm = states(policy, 1), policy.start(), 0.0, 0, 0
+    while kept < len(entropies):
+        now += (8 if turn is LLM else 2) / 64
+        decision = policy.decide(signals(turn, entropies[kept], elapsed=now), state)
+        kept, llm = kept + int(decision.keep), llm + (turn is LLM)
+        state, turn = decision.state, Side(int(decision.next_side))
+    assert now <= deadline, (now, deadline, llm)
+    if spare < 8:
+        assert llm == 0
+
+
 # -- one row and many -----------------------------------------------------------------------------
 
 numbers = some.floats(0, 1, width=32)
@@ -205,8 +227,8 @@ def test_plain_numbers_are_the_batched_rule(
     batch = torch.tensor([state, other], dtype=torch.float32)
     for side, entropy, seconds in proposals:
         now = float(np.float32(now + seconds))
-        next_side, keep, plain = ours.decide_one(side, entropy, now, plain)
-        plain = torch.tensor([plain], dtype=torch.float32)[0].tolist()
+        next_side, keep, new = ours.decide_one(side, entropy, now, plain)
+        plain = torch.tensor([new], dtype=torch.float32)[0].tolist()
         both = signals(side, [entropy] * 2, elapsed=now)
         decision = ours.decide(both, batch)
         batch = decision.state
@@ -297,6 +319,8 @@ def test_explain_finds_time_that_ran_back() -> None:
         ({"max_llm_tokens": -1}, "max_llm_tokens is -1"),
         ({"deadline": -1}, "deadline is -1; it must be a number from 0 on"),
         ({"deadline": True}, "deadline is True"),
+        ({"deadline": math.inf}, "deadline is inf; it must be a number from 0 on"),
+        ({"gain": None}, "gain is None"),
         ({"deadline": 1.0}, "slm_step is 0; a deadline needs the seconds of a step"),
         ({"deadline": 1.0, "slm_step": 0.1}, "llm_step is 0"),
         ({"gain": 2}, "gain is 2; it must be a number from 0 to 1"),

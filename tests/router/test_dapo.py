@@ -42,12 +42,15 @@ def test_advantages_by_hand() -> None:
     """Rewards 1, 0, 0, 1: mean 1/2, deviation 1/2."""
     assert advantages([1, 0, 0, 1], floor=0) == pytest.approx([1, -1, -1, 1])
     assert advantages([1, 0, 0, 1], floor=0.5) == pytest.approx([0.5, -0.5, -0.5, 0.5])
-    assert advantages([0.7, 0.7]) == [0, 0]
+    assert advantages([1, 0, 0, 0.6]) == pytest.approx([0.6, -0.4, -0.4, 0.2])
+    assert advantages([0.7, 0.7]) == advantages([0.7, 0.7], floor=0) == [0, 0]
 
 
 def test_lambda_does_not_cancel_in_a_group_that_is_right_throughout() -> None:
     small, large = (advantages([1 - price * x for x in (0.8, 1.2)])[0] for price in (0.01, 0.3))
-    assert small == pytest.approx(0.002 / 0.102) and large > 10 * small
+    assert small == pytest.approx(0.002) and large == pytest.approx(30 * small)
+    divided = [advantages([1 - price * x for x in (0.8, 1.2)], 0)[0] for price in (0.01, 0.3)]
+    assert divided == pytest.approx([1, 1]), "the paper's: lambda cancels"
 
 
 def test_groups_that_are_all_the_same_tell_nothing() -> None:

@@ -24,6 +24,14 @@ def server(shared: Running) -> Iterator[Running]:
 
 
 @pytest.fixture(scope="session")
+def short() -> Iterator[Running]:
+    """A server whose answers are a few tokens, so that there may be many."""
+    with serving(limits={"max_tokens": 4, "default_max_tokens": 2, "max_n": 2}) as running:
+        yield running
+        running.assert_clean()
+
+
+@pytest.fixture(scope="session")
 def pair() -> Iterator[Stitch]:
     """The same pair for this thread: a server's own has one reader, who is the server."""
     with load(threads=1) as stitch:

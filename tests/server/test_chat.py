@@ -176,7 +176,8 @@ def test_policies_by_name(server: Running, pair: Stitch) -> None:
         ({"policy": {"name": "hysteresis", **params}}, make("hysteresis", **params)),
     ]
     for extra, policy in ways:
-        reply, want = server.chat(rstitch=extra), pair.generate(QUESTION, policy=policy)
+        reply = server.chat(rstitch=extra, max_tokens=24)
+        want = pair.generate(QUESTION, policy=policy, max_tokens=24)
         assert reply["rstitch"]["policy"] == policy.name
         assert reply["rstitch"]["tau"] == getattr(policy, "tau", None)
         assert reply["choices"][0]["message"]["reasoning"] == want.reasoned.reasoning

@@ -95,7 +95,14 @@ def test_wrong_completions(server: Running, fields: dict[str, Any], param: str) 
     assert error["param"] is not None and error["param"].startswith(param)
 
 
-@pytest.mark.parametrize("model", ["gpt-4o", "builtin@", "builtin@x", "builtin-slm@0.1", "", "a/b"])
+UNKNOWN = [
+    "gpt-4o", "builtin@", "builtin@x", "builtin-slm@0.1", "", "a/b", "builtin@nan", "builtin@inf",
+    "builtin@1e999", "builtin@0_1", "builtin@0.1\n", "builtin@ 0.1", "builtin@3",
+    "builtin@1e999nats",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("model", UNKNOWN)
 def test_unknown_models(server: Running, model: str) -> None:
     error = server.refused(CHAT, asking(model=model), 404)
     assert (error["param"], error["code"]) == ("model", "model_not_found")

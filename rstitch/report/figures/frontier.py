@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rstitch.report.draw.axis import Axis, axis_of
@@ -39,12 +39,22 @@ class Spot:
         return f"{self.label}: {PERCENT * self.right:.1f} % right{within}, {self.seconds:.3g} s"
 
 
-def frontier(spots: Sequence[Spot], width: float, axis_name: str, title: str) -> Scene:
-    """Labelled without overlap; the LLM alone as dashed lines; a sweep's points connected."""
+def frontier(
+    spots: Sequence[Spot],
+    width: float,
+    axis_name: str,
+    title: str,
+    names: Mapping[Kind, str] | None = None,
+) -> Scene:
+    """Labelled without overlap; the LLM alone as dashed lines; a sweep's points connected.
+
+    names: what the legend calls a kind, where that is not its own name.
+    """
+    told = {kind: look.told for kind, look in LOOKS.items()} | dict(names or {})
     height = 460.0 if width >= NARROW else 420.0
     scene = Scene(width, height, title)
     shown = [kind for kind in LOOKS if any(one.kind == kind for one in spots)]
-    entries = [Legend(LOOKS[k].told, k, LOOKS[k].shape, LOOKS[k].hollow) for k in shown]
+    entries = [Legend(told[k], k, LOOKS[k].shape, LOOKS[k].hollow) for k in shown]
     top = legend(scene, 8, 12, width - 4, entries) + 26
     box = Box(52, top, width - 10, height - BOTTOM)
     across, up = _axes(spots, box)
@@ -106,13 +116,14 @@ def _curves(scene: Scene, spots: Sequence[Spot], across: Axis, up: Axis) -> list
     names = dict.fromkeys((one.curve, one.knob[0]) for one in spots if one.knob)
     crossed = []
     for rule, knob in names:
+        members = [s for s in spots if s.knob and (s.curve, s.knob[0]) == (rule, knob)]
         points = sorted(
             (one.knob[1], across.at(one.seconds), up.at(PERCENT * one.right))
-            for one in spots
-            if one.knob and (one.curve, one.knob[0]) == (rule, knob)
+            for one in members
+            if one.knob
         )
         path = [(x, y) for _, x, y in points]
-        scene.add(Line(path, "ours", 1.8, opacity=0.7))
+        scene.add(Line(path, members[0].kind, 1.8, opacity=0.7))
         for (x, y), (u, v) in zip(path, path[1:], strict=False):
             crossed += [
                 Box(m - 2, n - 2, m + 2, n + 2)

@@ -1,0 +1,1 @@
+"""The page at `/` where one sees a pair at work, and what it needs beside the API."""

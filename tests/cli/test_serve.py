@@ -1,0 +1,58 @@
+"""`rstitch serve`: what it is told, before it serves."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.terminal import rstitch
+
+
+def test_the_configuration_is_printed_and_reads_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flag before variable before file; printed as a file it is the same again."""
+    file = tmp_path / "rstitch.toml"
+    file.write_text('[listen]\nport = 1\nhost = "::1"\n[limits]\nmax_n = 3\n')
+    monkeypatch.setenv("RSTITCH_PORT", "2")
+    monkeypatch.setenv("RSTITCH_MAX_N", "4")
+    monkeypatch.setenv("RSTITCH_API_KEYS", "ann=rs-0123456789abcdef")
+    done = rstitch("serve", "--config", str(file), "--port", "3", "--print-config")
+    assert done.code == 0, done.err
+    assert "port = 3  # --port" in done.out and "max_n = 4  # RSTITCH_MAX_N" in done.out
+    assert f'host = "::1"  # {file}' in done.out and "0123456789abcdef" not in done.out
+    again = tmp_path / "again.toml"
+    again.write_text(done.out)
+    monkeypatch.delenv("RSTITCH_PORT")
+    monkeypatch.delenv("RSTITCH_MAX_N")
+    repeated = rstitch("serve", "--config", str(again), "--print-config")
+    values = [[line.partition("  #")[0] for line in d.out.splitlines()] for d in (done, repeated)]
+    assert values[0] == values[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--port", "70000"], "port is 70000; it must be at least 0 and at most 65535"),
+        (["--max-n", "many"], "--max-n: max_n is 'many'; it must be a whole number"),
+        (["--config", "nowhere.toml"], "config is nowhere.toml, which cannot be read"),
+        (["--policy", "nobody"], "unknown policy 'nobody'"),
+        (["--keys-file", "nowhere.toml"], "keys_file is nowhere.toml, which cannot be read"),
+        (["--pair", "nobody"], "nobody"),
+        (["--tau-min", "0.5"], "the pair's own tau is 0.03"),
+    ],
+)
+def test_what_is_wrong_is_one_line(options: list[str], says: str) -> None:
+    done = rstitch("serve", *options)
+    assert done.code != 0 and says in done.err and done.out == ""
+    assert len(done.err.strip().splitlines()) == 1, done.err
+
+
+def test_without_the_extra_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [one for one in sys.modules if one.startswith("rstitch.server.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    done = rstitch("serve")
+    assert done.code != 0 and "pip install 'rstitch[serve]'" in done.err
