@@ -141,8 +141,8 @@ def fairness(load: Generator, answers: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, (mine, others) in COMPANY.items():
         beside = [Group(others, asked[::-1], None, KEYS["flood"])] if others else []
-        group = Group(mine, asked, max(len(asked), 2 * mine), KEYS["load"])
-        ended = load.run([group, *beside]).answers[0]
+        group = Group(mine, asked, answers + 2 * mine, KEYS["load"])
+        ended = load.run([group, *beside]).answers[0][mine:-mine]
         found[name] = points([one.seconds for one in ended])
         found[f"{name}_ttft"] = points([one.first for one in ended])
     found["over_half"] = found["flooded"][1] / found["half"][1]

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from benchmarks import common
+from benchmarks import server as served
 from benchmarks.inflight import Pass, Run, mean_costs, optimum
+from benchmarks.load import Answer, Done
 from rstitch.pairs import BUILTIN
 from rstitch.types import Side
 
@@ -124,3 +126,25 @@ def test_a_calibration_draws_enough_to_show_its_margin() -> None:
     # Exactly on the boundary, shown where none is drawn: 0.998 ^ 1497 = 5 % of 200. None at all
     # happens once in 28,000, more than 25 once in 110,000.
     assert found["drawn"] == 1497 and 0 < found["wrong"] <= 25 < CALIBRATIONS, found
+
+
+# -- what benchmarks/server.py counts -------------------------------------------------------------
+
+
+def test_a_block_counts_between_its_first_and_its_last_clients() -> None:
+    """By hand: two clients, an answer each second from second 1 on; of six the first and the last
+    two are left out, so two answers in the two seconds from the second's end to the fourth's."""
+    ends = [Answer(sent=i, first=0.5, seconds=1.0, tokens=10, reason="stop") for i in range(6)]
+    run = served.Run()
+    run.add(Done([ends], cpu=0.6, wall=6.0), clients=2)
+    told = run.told()
+    assert (told["answers_per_second"], told["tokens"]) == (1.0, 10.0)
+    assert told["generator_cpu"] == pytest.approx(0.1)
+    assert told["ttft"] == [0.5] * 3 and told["answer"] == [1.0] * 3 and not run.lost
+
+
+def test_what_is_lost_while_a_block_warms_up_is_lost() -> None:
+    ends = [Answer(i, 0.5, 1.0, 10, "stop" if i else "lost") for i in range(3)]
+    run = served.Run()
+    run.add(Done([ends], cpu=0.0, wall=3.0), clients=1)
+    assert run.lost == ["lost"]

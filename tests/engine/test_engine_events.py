@@ -222,6 +222,7 @@ def test_submit_from_another_thread_wakes_an_idle_engine() -> None:
 def test_steps_do_not_wait_for_what_else_the_event_loop_has_threads_do() -> None:
     """As large bodies that a server reads."""
     two, free = scripted(says(sure(9), sure(EOS)), says()), threading.Event()
+    before = threading.enumerate()
 
     async def main() -> Any:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
@@ -242,10 +243,9 @@ def test_steps_do_not_wait_for_what_else_the_event_loop_has_threads_do() -> None
         return False
 
     assert within(main()) == ["stop"]
-    for thread in threading.enumerate():
-        if thread.name.startswith("rstitch-steps"):
-            thread.join(10)
-            assert not thread.is_alive()
+    for thread in set(threading.enumerate()).difference(before):
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 def test_an_engine_outlives_the_event_loop_of_its_events() -> None:
