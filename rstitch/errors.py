@@ -14,6 +14,10 @@ class BadRequest(RStitchError):
     """A request or option that cannot be honoured: a wrong value, a prompt that does not fit."""
 
 
+class Closed(BadRequest):
+    """The engine has been closed: nothing is written any more."""
+
+
 class BadModel(RStitchError):
     """A model directory that cannot be loaded: missing, truncated, pickled, unsupported."""
 

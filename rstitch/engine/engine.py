@@ -33,7 +33,7 @@ from rstitch.engine.sequence import Sequence
 from rstitch.engine.span import SCORED, Span, first_wanted
 from rstitch.engine.threads import threads_for
 from rstitch.engine.vocabulary import Translation
-from rstitch.errors import BadRequest
+from rstitch.errors import Closed
 from rstitch.text import TextStream, Tokenizer
 from rstitch.types import (
     Event,
@@ -369,7 +369,7 @@ class InProcessEngine:
     def check(self, request: Request) -> None:
         """Raise BadRequest for a request that can never be served, with the numbers."""
         if self._closed:
-            raise BadRequest("the engine is closed; load the pair again")
+            raise Closed("the engine is closed; load the pair again")
         self.faults.check(request)
         checks.check(request, self.tokenizers, self.rows, self.marks)
 

@@ -41,11 +41,10 @@ def _shifts(row: Sequence, side: Side) -> dict[int, float]:
     if asked.presence_penalty or asked.frequency_penalty:
         presence, frequency = asked.presence_penalty, asked.frequency_penalty
         found = {token: -presence - frequency * n for token, n in row.used(side).items()}
-    writer = max(row.request.policy.sides())
     for token, value in asked.logit_bias:
         ours: int | None = token
         if row.translation is not None:
-            ours = row.translation.read(side, token, writer)
+            ours = row.translation.read(side, token, row.reader)
         if ours is not None:
             found[ours] = found.get(ours, 0.0) + value
     return found

@@ -120,14 +120,24 @@ def _proposal(
     logprob: float,
     entropy: float,
 ) -> Proposal:
-    policy, told = row.request.policy, dict[str, float]()
+    try:
+        next_side, keep, told = _decide(row, side, hidden, now, entropy)
+    except Exception as error:  # it alone ends, not those it shares the pass with
+        row.blame("decide()", error)
+        next_side, keep, told = side, True, {}
+    return Proposal(len(row.tokens), token, side, keep, next_side, entropy, logprob, told)
+
+
+def _decide(
+    row: Sequence, side: Side, hidden: Floats | None, now: float, entropy: float
+) -> tuple[Side, bool, dict[str, float]]:
+    """(next side, keep, recorded signals); the policy's memory moves on."""
+    policy = row.request.policy
     if policy.plain:
-        next_side, keep = policy.decide_plainly(side, entropy)
-    elif policy.counting:
+        return *policy.decide_plainly(side, entropy), {}
+    if policy.counting:
         elapsed = float(np.float32(now - row.accepted))
         next_side, keep, state = policy.decide_one(side, entropy, elapsed, row.state[0].tolist())
         row.state = torch.tensor([state], dtype=torch.float32)
-        told = {"elapsed": elapsed} if policy.reads else told
-    else:
-        next_side, keep, told = policy.propose(side, entropy, row.length(side), hidden)
-    return Proposal(len(row.tokens), token, side, keep, next_side, entropy, logprob, told)
+        return next_side, keep, {"elapsed": elapsed} if policy.reads else {}
+    return policy.propose(side, entropy, row.length(side), hidden)

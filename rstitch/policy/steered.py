@@ -30,6 +30,8 @@ from rstitch.policy.base import (
 )
 from rstitch.types import Side
 
+SHORTEST = 1e-9
+"""Seconds of a step at least: a smaller number may be 0 in float32, and is divided by."""
 LEAST = 8.0
 """Tokens that are always taken to be still to come: a budget is never for the next one alone."""
 SEEN_SLM, SEEN_LLM = 8.0, 4.0
@@ -114,6 +116,10 @@ class Steered(Policy):
         need_whole("longest", self.longest, 1)
         for name in ("slm_step", "llm_step"):
             _need_range(name, getattr(self, name), math.inf)
+            if 0 < getattr(self, name) < SHORTEST:
+                raise BadRequest(
+                    f"{name} is {getattr(self, name)}; it must be at least {SHORTEST} seconds"
+                )
             if self.deadline is not None and not getattr(self, name):
                 raise BadRequest(f"{name} is 0; a deadline needs the seconds of a step")
 

@@ -57,6 +57,8 @@ def _lifespan(served: Served) -> Callable[[FastAPI], AbstractAsyncContextManager
         reader.add_done_callback(lambda task: _failed(served, task))
         shadows = served.shadow.run(busy=lambda: bool(served.door.inside))
         others = [asyncio.create_task(one) for one in (warm(served), served.health.run(), shadows)]
+        for task in others:
+            task.add_done_callback(_told)
         try:
             yield
         finally:
@@ -66,6 +68,13 @@ def _lifespan(served: Served) -> Callable[[FastAPI], AbstractAsyncContextManager
             await asyncio.gather(reader, *others, return_exceptions=True)
 
     return lifespan
+
+
+def _told(task: asyncio.Task[None]) -> None:
+    """Nobody waits for these, so a failure is told at once."""
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        logs.problem(error)
 
 
 def _failed(served: Served, reader: asyncio.Task[None]) -> None:

@@ -47,7 +47,10 @@ class Asking:
         sampling = drawn.sampling(body, own, most)
         self._check_bias(sampling, policy)
         found = [self._prompt(one, policy) for one in _prompts(body)]
-        requests = tuple(self._request(body, policy, sampling, ids, space) for ids in found)
+        requests = tuple(
+            self._request(body, policy, one, ids, space)
+            for ids, one in zip(found, drawn.each(body, sampling, len(found)), strict=True)
+        )
         return Task(
             body=body,
             model=body.model or self.names.pair,

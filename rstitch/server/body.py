@@ -14,6 +14,9 @@ from rstitch.server.fields import Fields
 
 F = TypeVar("F", bound=Fields)
 
+MANY = 1000
+"""Wrong values above which none is looked for: a million bytes may hold as many, and to tell of
+each takes seconds in which nothing else runs."""
 SHOWN = 60
 """Characters of a wrong value that are repeated."""
 
@@ -23,6 +26,9 @@ def parse(kind: type[F], body: bytes) -> F:
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
+        if error.error_count() > MANY:
+            told = f"the body has {error.error_count()} wrong values"
+            raise bad(f"{told}; docs/serving.md has the fields", code="bad_value") from None
         details = error.errors(include_url=False, include_context=False)
     raise _refusal(kind, body, details)
 
@@ -36,7 +42,7 @@ def _refusal(kind: type[F], body: bytes, details: list[ErrorDetails]) -> Problem
         return bad("the body is no JSON that can be read", code="bad_json")
     if not isinstance(content, dict):
         return bad("the body is no JSON object; send one such as {}", code="bad_json")
-    found = [(_path(content, one["loc"]), one) for one in details]
+    found = [(_path(content, one["loc"], one["type"] == "missing"), one) for one in details]
     path, worst = max(found, key=lambda item: len(item[0]))
     name = ".".join(map(str, path))
     if worst["type"] == "none_required":
@@ -46,8 +52,9 @@ def _refusal(kind: type[F], body: bytes, details: list[ErrorDetails]) -> Problem
     return bad(f"{name} is {_short(worst['input'])}; {_told(worst)}", name, "bad_value")
 
 
-def _path(content: Any, loc: tuple[int | str, ...]) -> list[int | str]:
-    """The steps of a location that are in the body; names of union members are not."""
+def _path(content: Any, loc: tuple[int | str, ...], missing: bool) -> list[int | str]:
+    """The steps of a location that are in the body, or should be; names of union members are
+    not."""
     path: list[int | str] = []
     for at, step in enumerate(loc):
         inside = isinstance(content, dict) and step in content
@@ -55,7 +62,7 @@ def _path(content: Any, loc: tuple[int | str, ...]) -> list[int | str]:
         if inside or within:
             content = content[step]
             path.append(step)
-        elif isinstance(content, dict) and at == len(loc) - 1:  # a field that is missing
+        elif missing and at == len(loc) - 1:
             path.append(step)
     return path
 

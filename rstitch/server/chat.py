@@ -22,7 +22,7 @@ class Message(Fields):
     """What an assistant thought in an earlier turn is not read: templates leave it out."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    content: str | Annotated[list[TextPart], Field(fail_fast=True)]
     reasoning: str | None = None
     reasoning_content: str | None = None
     tool_calls: Annotated[Any, Only([])] = None
@@ -30,7 +30,7 @@ class Message(Fields):
 
 
 class ChatHonoured(Shared):
-    messages: Annotated[list[Message], Field(min_length=1)]
+    messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)]
     max_completion_tokens: Annotated[int, Field(ge=1, lt=2**31)] | None = None
     """The same as max_tokens; where both are given, the smaller counts."""
     logprobs: bool | None = None

@@ -10,13 +10,13 @@ from rstitch.server.extra import Asked
 from rstitch.server.fields import Ignored, Only, Refused, Shared
 
 Id = Annotated[int, Field(ge=0, lt=2**31)]
-Ids = Annotated[list[Id], Field(min_length=1)]
+Ids = Annotated[list[Id], Field(min_length=1, fail_fast=True)]
 Words = Annotated[str, Field(min_length=1)]
 Prompt = (
     Words
     | Ids
-    | Annotated[list[Words], Field(min_length=1, max_length=64)]
-    | Annotated[list[Ids], Field(min_length=1, max_length=64)]
+    | Annotated[list[Words], Field(min_length=1, max_length=64, fail_fast=True)]
+    | Annotated[list[Ids], Field(min_length=1, max_length=64, fail_fast=True)]
 )
 """A text, or the LLM's token ids; or several of them."""
 

@@ -26,6 +26,14 @@ def sampling(body: Shared, own: Sampling, most: int) -> Sampling:
         raise bad(str(error), str(error).partition(" ")[0]) from None
 
 
+def each(body: Shared, first: Sampling, prompts: int) -> list[Sampling]:
+    """Per prompt: the request's seed, so that each answer is what its prompt gets alone; where it
+    has none a fresh one each, since equal prompts are to get answers of their own."""
+    if body.seed is not None:
+        return [first] * prompts
+    return [first, *(replace(first, seed=None).seeded() for _ in range(1, prompts))]
+
+
 def _bias(given: dict[str, float], most: int) -> tuple[tuple[int, float], ...]:
     if len(given) > most:
         told = f"logit_bias has {len(given)} entries; this server takes at most {most}"

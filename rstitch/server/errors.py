@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from rstitch.errors import BadPair, BadPolicy, BadRequest, OutOfMemory, SideLost
+from rstitch.errors import BadPair, BadPolicy, BadRequest, Closed, OutOfMemory, SideLost
 from rstitch.server.refusal import Reason, Refused
 
 TYPES = {
@@ -78,6 +78,8 @@ def problem_of(error: Exception) -> Problem:
         return Problem(
             REFUSED[error.reason], str(error), None, error.reason, error.retry_after, headers
         )
+    if isinstance(error, Closed):  # it waited for its turn while the server ended
+        return Problem(503, SHUTTING_DOWN, code="unavailable", retry_after=1)
     if isinstance(error, BadRequest | BadPair | BadPolicy):
         return bad(str(error))
     if isinstance(error, OutOfMemory | SideLost):

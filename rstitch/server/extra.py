@@ -22,11 +22,15 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern="^[a-z][a-z0-9_-]*$", max_length=64)]
 
 
+Number = Annotated[int | float, Field(ge=-1e6, le=1e6)]
+"""No more than a policy's state, which is float32, and its own limits can have a use for."""
+
+
 class Rule(BaseModel):
     """A policy with its parameters, which are numbers: `{"name": "window", "window": 4}`."""
 
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
-    __pydantic_extra__: dict[str, int | float | None] = Field(init=False)
+    __pydantic_extra__: dict[str, Number | None] = Field(init=False)
 
     name: Name
 

@@ -97,9 +97,11 @@ class Rules:
         elif "tau" in {f.name for f in _needed(name)}:
             params.setdefault("tau", getattr(self.default, "tau", None))
         try:
-            return make(name, **params)
+            found = make(name, **params)
         except BadRequest as error:
             raise bad(str(error), "rstitch.policy") from None
+        self.check_deadline(getattr(found, "deadline", None))
+        return found
 
     def _check(self, policy: Policy, param: str) -> None:
         wrong = self.outside(policy)

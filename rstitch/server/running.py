@@ -60,6 +60,7 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=LAST_WORDS,
                 server_header=False,
                 access_log=False,
+                http="h11",  # httptools, where somebody has installed it, knows no such limit
                 h11_max_incomplete_event_size=MAX_HEADERS,
             )
         )

@@ -11,9 +11,11 @@ import torch
 from rstitch.engine.engine import InProcessEngine
 from rstitch.engine.faults import PATIENCE, kind
 from rstitch.engine.runner import Extend
+from rstitch.engine.vocabulary import Translation
 from rstitch.errors import OutOfMemory, SideLost
 from rstitch.policy import make
-from rstitch.types import Failed, Finished, Side
+from rstitch.policy.steered import Steered
+from rstitch.types import Failed, Finished, Sampling, Side
 from tests.engine.asking import LLM, SLM, ask
 from tests.fakes import EOS, says, scripted, sure, unsure
 from tests.models import Answer, assert_clean, collect, drain
@@ -151,3 +153,36 @@ def test_errors_say_what_happened() -> None:
     assert isinstance(answer.end, Failed) and isinstance(answer.end.error, OutOfMemory)
     assert str(answer.end.error) == "the SLM ran out of memory in a pass of 1 rows"
     assert answer.end.error.__cause__ is MEMORY
+
+
+def test_a_bias_keeps_its_meaning_when_the_llm_is_lost() -> None:
+    """It was given in the LLM's ids, of which 10 is the SLM's 11."""
+    two = stitched()
+    moved = {10: 11, 11: 10}
+    two = InProcessEngine(
+        two.runners, frozenset({EOS}), two.config,
+        translation=Translation(dict.fromkeys(Side, moved), {SLM: {}, LLM: {}}, {SLM: "", LLM: ""}),
+    )  # fmt: skip
+    two.runners[LLM].fail_on = Breaks(DEVICE, 0, from_then_on=True)
+    biased = replace(
+        ask(), may_degrade=True, max_tokens=3, sampling=Sampling(seed=1, logit_bias=((10, 100),))
+    )
+    name = two.submit(biased)
+    (answer,) = collect(drain(two), [name])
+    assert answer.finished.usage.degraded
+    assert answer.tokens == [9, 11, 9], "the SLM is too sure of 9"
+
+
+def test_a_policy_that_fails_in_the_quick_gate_ends_its_own_request_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(Steered, "decide_one", fails)
+    two = stitched()
+    for _ in range(PATIENCE + 1):  # not a fault of the side, however often
+        ids = [two.submit(ask(make("steered", tau=0.5))), two.submit(ask(make("slm")))]
+        assert ends(collect(drain(two), ids)) == ["BadPolicy", "ok"]
+    assert two.stats()["lost"] == {}
+    assert_clean(two)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -170,7 +171,7 @@ def test_a_row_without_shifts_is_read_as_if_alone() -> None:
     rows = [two.sequence(ask(make("slm"), sampling=s), "r", 1) for s in (Sampling(), shifts)]
     logits = torch.stack([THREE, THREE])
     (mine, other) = gate.read(logits, rows, SLM, VOCAB)
-    (alone,) = gate._read(logits[:1], rows[:1], SLM, VOCAB, None, None)
+    (alone,) = gate._read(logits[:1], rows[:1], SLM, VOCAB, None, None, time.perf_counter)
     assert mine == alone and other.token == 4
 
 

@@ -33,6 +33,16 @@ def test_token_ids_are_the_llms(server: Running, pair: Stitch) -> None:
     assert [one["text"] for one in both["choices"]] == [by_ids["choices"][0]["text"]] * 2
 
 
+def test_equal_prompts_are_drawn_independently_unless_there_is_a_seed(server: Running) -> None:
+    """A seed fixes the draw of each prompt as if it were alone; without one they differ. Eight
+    equal texts of 12 tokens at that temperature are less likely than 1 in 10**9."""
+    body: dict[str, Any] = {"prompt": [PROMPTS[0]] * 8, "temperature": 2.0, "max_tokens": 12}
+    free = [one["text"] for one in server.post(TEXT, body)["choices"]]
+    assert len(set(free)) > 1
+    fixed = [one["text"] for one in server.post(TEXT, {**body, "seed": 5})["choices"]]
+    assert len(set(fixed)) == 1
+
+
 def test_several_prompts_each_n_times(server: Running, pair: Stitch) -> None:
     body = {"prompt": PROMPTS, "n": 2, "max_tokens": 6, "temperature": 0.8, "seed": 11}
     choices = server.post(TEXT, body)["choices"]

@@ -88,3 +88,21 @@ def test_signals(name: str, status: int) -> None:
     assert '"event": "request"' in rest and '"key": "ann"' in rest
     assert "Do not log this" not in rest and "0123456789abcdef" not in rest
     assert "Traceback" not in rest
+
+
+def test_who_still_waits_for_a_turn_when_the_grace_is_over_may_ask_elsewhere() -> None:
+    """503, as for those who had theirs: the request is not wrong."""
+    with serving(limits={"drain_seconds": 0.2}, engine={"max_rows": 1}) as running:
+        with slowly(running.stitch, 0.05):
+            first, _ = asked(running, asking(**LONG))
+            found: list[httpx.Response] = []
+            second = threading.Thread(
+                target=lambda: found.append(httpx.post(running.url + CHAT, json=asking()))
+            )
+            second.start()
+            running.until(lambda: running.served.entry.queue.waiting)
+            running.server.end()
+            first.join()
+            second.join()
+    assert found[0].status_code == 503 and found[0].json()["error"]["code"] == "unavailable"
+    assert int(found[0].headers["retry-after"]) >= 1

@@ -42,6 +42,21 @@ def strict() -> Any:
         ),
         ({"rstitch": {"deadline": 0.001}}, "rstitch.deadline", "0.01 to 10 seconds"),
         ({"rstitch": {"deadline": 11}}, "rstitch.deadline", "0.01 to 10 seconds"),
+        (
+            {
+                "rstitch": {
+                    "policy": {
+                        "name": "steered",
+                        "tau": 0.02,
+                        "deadline": 0.001,
+                        "slm_step": 0.1,
+                        "llm_step": 0.1,
+                    }
+                }
+            },
+            "rstitch.deadline",
+            "0.01 to 10 seconds",
+        ),
     ],
     ids=str,
 )

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from rstitch.server import body as parsing
 from rstitch.server.chat import Chat, ChatRefused
 from rstitch.server.completions import Completion, CompletionRefused
 from rstitch.server.fields import Fields
@@ -54,6 +55,16 @@ from tests.server.serving import CHAT, TEXT, Running, asking
         ({"rstitch": {"policy": "nobody"}}, "rstitch.policy", "known here: entropy, llm"),
         ({"rstitch": {"policy": "hysteresis"}}, "rstitch.policy", "tau_out"),
         ({"rstitch": {"policy": {"name": "router", "file": "/etc"}}}, "rstitch.policy", "/etc"),
+        (
+            {"rstitch": {"policy": {"name": "window", "window": 10**400}}},
+            "rstitch.policy.window",
+            "less than or equal to 1000000",
+        ),
+        (
+            {"rstitch": {"policy": {"name": "steered", "tau": 0.02, "llm_step": 1e-320}}},
+            "rstitch.policy",
+            "llm_step is 1e-320",
+        ),
         ({"rstitch": {"policy": "llm", "tau": 0.1}}, "rstitch.tau", "has no tau"),
         ({"model": "builtin-slm", "rstitch": {"tau": 0.1}}, "rstitch.tau", "one side alone"),
         ({"model": "builtin@0.1", "rstitch": {"tau": 0.2}}, "rstitch.tau", "one of them"),
@@ -172,3 +183,31 @@ def test_unknown_paths_and_methods(server: Running, method: str, path: str, stat
     answer = server.http.request(method, path)
     assert answer.status_code == status
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+
+WRONG = {
+    "messages": b'{"messages":[' + b"1," * 100_000 + b"1]}",
+    "parts": b'{"messages":[{"role":"user","content":[' + b"1," * 100_000 + b"1]}]}",
+    "unknown fields": b"{" + b",".join(b'"k%d":1' % i for i in range(50_000)) + b"}",
+    "biases": b'{"messages":[{"role":"user","content":"a"}],"logit_bias":{'
+    + b",".join(b'"k%d":1' % i for i in range(50_000))
+    + b"}}",
+}
+
+
+@pytest.mark.parametrize("body", WRONG.values(), ids=WRONG)
+def test_a_body_full_of_mistakes_is_not_told_mistake_by_mistake(
+    server: Running, body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To tell of 500,000 took ten seconds, in which no other client was heard."""
+    seen: list[int] = []
+    refusal = parsing._refusal
+
+    def counted(kind: Any, body: bytes, details: list[Any]) -> Any:
+        seen.append(len(details))
+        return refusal(kind, body, details)
+
+    monkeypatch.setattr(parsing, "_refusal", counted)
+    answer = server.http.post(CHAT, content=body)
+    assert answer.status_code == 400 and answer.json()["error"]["code"] == "bad_value"
+    assert sum(seen) <= parsing.MANY

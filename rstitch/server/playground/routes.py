@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -10,6 +11,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from rstitch.server.errors import Problem, bad
 from rstitch.server.openapi import wrong
 from rstitch.server.playground.page import HEADERS, assets, page
+from rstitch.server.playground.traces import written
 from rstitch.server.served import Served
 from rstitch.types import Side
 
@@ -41,12 +43,13 @@ def router(served: Served) -> APIRouter:
         responses={200: FOUND, **wrong(401, 404)},
     )
     async def trace(reply: str, request: Request) -> Response:
-        found = served.traces.text(reply, served.entry.who(request.headers))
+        found = served.traces.found(reply, served.entry.who(request.headers))
         if found is None:
             told = f"there is no trace of {reply[:60]!r}; only those of the latest replies are kept"
             raise Problem(404, told, code="not_found")
         headers = {"content-disposition": f'attachment; filename="{reply}.jsonl"'}
-        return Response(found, headers=headers, media_type=TRACE)
+        text = await asyncio.to_thread(written, found)
+        return Response(text, headers=headers, media_type=TRACE)
 
     @routes.get(
         "/v1/rstitch/words",

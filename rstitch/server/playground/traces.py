@@ -49,20 +49,29 @@ class Traces:
         self._size += isinstance(event, Token)
         self._shrink()
 
-    def text(self, reply: str, key: Key) -> str | None:
-        """The reply's answers as a file of traces, so far as they are written; None where it is
-        not kept any more, never was, or is somebody else's."""
+    def found(self, reply: str, key: Key) -> list[Trace] | None:
+        """The reply's answers so far as they are written, to which nothing is added any more; None
+        where it is not kept any more, never was, or is somebody else's."""
         owner, found = self._kept.get(reply, (None, []))
-        if owner != key:
-            return None
-        file = io.StringIO()
-        trace.write(found, file)
-        return file.getvalue()
+        return [_as_it_is(one) for one in found] if owner == key else None
 
     def _shrink(self) -> None:
         while len(self._kept) > REPLIES or self._size > self.most:
             _, gone = self._kept.pop(next(iter(self._kept)))
             self._size -= sum(len(one.proposals) for one in gone)
+
+
+def written(found: Sequence[Trace]) -> str:
+    """As a file. It takes a while, and is for another thread than that of the
+    events."""
+    file = io.StringIO()
+    trace.write(found, file)
+    return file.getvalue()
+
+
+def _as_it_is(one: Trace) -> Trace:
+    lists = list(one.proposals), list(one.texts), list(one.forwards)
+    return replace(one, proposals=lists[0], texts=lists[1], forwards=lists[2])
 
 
 def _trace(name: str, request: Request, index: int, model: str) -> Trace:
