@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from rstitch.api import Stitch
@@ -22,13 +23,14 @@ from rstitch.server.models import Names
 from rstitch.server.task import UNSAID, Task
 from rstitch.steering import Limits as Steering
 from rstitch.steering import within
+from rstitch.text import ByteLevel
 from rstitch.types import Sampling, Side
 
 COMPLETION_TOKENS = 16
 """What OpenAI's completions default to."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Asking:
     """Reads requests for one pair."""
 
@@ -40,13 +42,14 @@ class Asking:
     def read(self, body: Chat | Completion, space: str) -> Task:
         """space: whose KV of ended requests it may use. Raises Problem for what this server does
         not do, BadRequest for what the pair cannot."""
-        self._check(body)
+        prompts = _prompts(body)
+        self._check(body, len(prompts))
         policy = self._held(self.names.policy(body.model, body.rstitch or UNSAID), body)
         bound.check(policy, self.stitch.models)
         own, most = self.stitch.defaults.sampling, self.limits.max_logit_bias
         sampling = drawn.sampling(body, own, most)
         self._check_bias(sampling, policy)
-        found = [self._prompt(one, policy) for one in _prompts(body)]
+        found = [self._prompt(one, policy) for one in prompts]
         requests = tuple(
             self._request(body, policy, one, ids, space)
             for ids, one in zip(found, drawn.each(body, sampling, len(found)), strict=True)
@@ -89,10 +92,13 @@ class Asking:
             raise Problem(503, WARMING, "rstitch.deadline", "unavailable", retry_after=1)
         return found
 
-    def _check(self, body: Chat | Completion) -> None:
-        most = self.limits.max_n
-        if body.n is not None and body.n > most:
-            raise bad(f"n is {body.n}; this server takes at most {most}", "n")
+    def _check(self, body: Chat | Completion, prompts: int) -> None:
+        n, most, rows = body.n or 1, self.limits.max_n, self.stitch.engine.config.max_rows
+        if n > most:
+            raise bad(f"n is {n}; this server takes at most {most}", "n")
+        if n * prompts > rows:  # it would wait in the engine, ahead of everybody's turns
+            told = f"{prompts} prompts with n = {n} are {n * prompts} answers; this server writes"
+            raise bad(f"{told} {rows} at once; send several requests", "prompt" if n == 1 else "n")
         if body.stream_options is not None and not body.stream:
             raise bad("stream_options is given without stream", "stream_options")
         if isinstance(body, Chat) and body.top_logprobs and not body.logprobs:
@@ -100,6 +106,7 @@ class Asking:
 
     def _prompt(self, given: Prompt | list[int], policy: Policy) -> dict[Side, tuple[int, ...]]:
         param = "messages" if isinstance(given, list) and isinstance(given[0], dict) else "prompt"
+        self._bound(_characters(given), policy, param)
         try:
             if isinstance(given, list) and isinstance(given[0], int):
                 self._check_ids("prompt", given, Side.LLM)
@@ -113,6 +120,28 @@ class Asking:
         for side, ids in found.items():
             self._fits(side, len(ids), param)
         return found
+
+    def _bound(self, characters: int, policy: Policy, param: str) -> None:
+        """A text that cannot fit is refused before it is made into tokens, which takes seconds."""
+        for side in policy.sides():
+            longest = self.longest.get(side)
+            if longest and characters > longest * self._room(side):
+                told = f"the prompt has {characters} characters, more than the {side.name}'s "
+                told += f"{self._room(side)} tokens can hold"
+                raise bad(told, param, "context_length_exceeded")
+
+    def _room(self, side: Side) -> int:
+        context: int = self.stitch.models[side].runner.max_length
+        return min(context, self.limits.max_prompt_tokens or context)
+
+    @cached_property
+    def longest(self) -> dict[Side, int]:
+        """Bytes of a side's longest token, where a text's tokens are its bytes."""
+        return {
+            side: max(map(len, (*model.vocabulary.base, *model.vocabulary.added)))
+            for side, model in self.stitch.models.items()
+            if isinstance(self.stitch.decoders[side], ByteLevel)
+        }
 
     def _check_ids(self, name: str, ids: Iterable[Any], side: Side) -> None:
         size, worst = self.stitch.models[side].runner.vocab_size, max(ids, default=0)
@@ -174,12 +203,19 @@ class Asking:
         return asked or self.limits.default_max_tokens or most
 
     def _thinks(self, prompts: Mapping[Side, tuple[int, ...]]) -> bool:
-        models = self.stitch.models
-        return starts_thinking((models[side].tokenizer, ids) for side, ids in prompts.items())
+        words = self.stitch.decoders
+        return starts_thinking((words[side], ids) for side, ids in prompts.items())
 
 
 def _prompts(body: Chat | Completion) -> list[Any]:
     return [chat.messages(body)] if isinstance(body, Chat) else completions.prompts(body)
+
+
+def _characters(given: Any) -> int:
+    """Of a prompt in words: a text, or messages."""
+    if isinstance(given, str):
+        return len(given)
+    return sum(len(one["content"]) for one in given if isinstance(one, dict))
 
 
 def _top(body: Chat | Completion) -> int:

@@ -118,3 +118,29 @@ def test_the_pairs_own_tau_has_to_lie_within_them() -> None:
     with pytest.raises(BadRequest, match=r"^the pair's own tau is 0\.03; this server takes 0\.1"):
         with serving(bounds={"tau_min": 0.1}):
             pass
+
+
+def test_one_request_never_has_more_answers_than_the_engine_has_rows(strict: Running) -> None:
+    """The engine of these tests has 8."""
+    body: dict[str, Any] = {"prompt": ["a"] * 5, "n": 2, "max_tokens": 2}
+    refused = strict.refused(TEXT, body)
+    assert refused["param"] == "n"
+    assert "10 answers; this server writes 8 at once" in refused["message"]
+    assert len(strict.post(TEXT, {**body, "n": 1})["choices"]) == 5
+    assert strict.refused(TEXT, {**body, "prompt": ["a"] * 9, "n": 1})["param"] == "prompt"
+
+
+def test_a_text_that_cannot_fit_is_refused_before_it_is_made_into_tokens(
+    strict: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any, **__: Any) -> Any:
+        raise AssertionError("it was made into tokens")
+
+    monkeypatch.setattr("rstitch.api.Stitch.prompts", never)
+    text = "a" * 1900  # 60 tokens of the built-in pair have fewer characters
+    for refused in (
+        strict.refused(CHAT, asking(text)),
+        strict.refused(TEXT, {"prompt": text}),
+    ):
+        assert refused["code"] == "context_length_exceeded"
+        assert "1900 characters" in refused["message"]
