@@ -264,10 +264,13 @@ class Screen:
     def __init__(self, terminal: int) -> None:
         self.terminal, self.rest = terminal, ""
 
-    def until(self, text: str) -> str:
-        """All that is new, up to this text."""
+    def until(self, text: str, key: bytes = b"") -> str:
+        """All that is new, up to this text; meanwhile the key is pressed again and again."""
         while text not in self.rest:
-            ready, _, _ = select.select([self.terminal], [], [], 120)
+            ready, _, _ = select.select([self.terminal], [], [], 5 if key else 120)
+            if key and not ready:  # it came before the prompt was listening
+                os.write(self.terminal, key)
+                continue
             try:
                 part = os.read(self.terminal, 1000) if ready else b""
             except OSError:  # its other end is closed
@@ -300,7 +303,7 @@ def test_a_terminal(names: dict[str, str]) -> None:
         screen = Screen(ours)
         screen.until("> ")
         os.write(ours, b"\x03")
-        screen.until("(Ctrl-D leaves)")
+        screen.until("(Ctrl-D leaves)", b"\x03")
         screen.until("> ")
         os.write(ours, FIRST.encode() + b"\n")
         assert screen.until("tokens/s").count("\x1b[") > TOKENS
