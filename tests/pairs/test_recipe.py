@@ -77,7 +77,7 @@ def test_a_takeover_learns_only_what_follows_the_cut() -> None:
     for index, problem in enumerate(problems("dev", 100)):
         for spans in (
             continued(problem, random.Random(index)),
-            asked_early(problem, random.Random(index)),
+            asked_early(long(problem, random.Random(index)), random.Random(index)),
         ):
             *before, rest = spans
             assert learnt(spans) == rest.text

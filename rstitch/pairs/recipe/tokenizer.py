@@ -8,16 +8,12 @@ which keeps the vocabulary small; the few merges there are serve words that trai
 from __future__ import annotations
 
 import json
-import random
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
-
-from rstitch.pairs.recipe.problem import Problem
-from rstitch.pairs.recipe.splits import problems
-from rstitch.pairs.recipe.traces import brief, long
 
 PIECES = r" ?\\boxed\{|\d| ?[A-Za-z]+|\n+| ?[^\w\s]+| +"
 """traces.PIECE, but ``\\boxed{`` keeps the space before it."""
@@ -38,18 +34,6 @@ TEMPLATE = (
 def prompt_text(question: str) -> str:
     """What the chat template makes of a question, written out because training needs it often."""
     return f"{START}user\n{question}{STOP}\n{START}assistant\n{THINK}\n"
-
-
-def corpus(n: int, seed: int = 0) -> list[str]:
-    """Questions and traces of ``n`` training problems."""
-    rng = random.Random(f"corpus/{seed}")
-    return [text for problem in problems("train", n, seed) for text in texts(problem, rng)]
-
-
-def texts(problem: Problem, rng: random.Random) -> Iterable[str]:
-    yield problem.question
-    yield brief(problem, rng).replace(UNTHINK, "")
-    yield "".join(span.text for span in long(problem, rng)).replace(UNTHINK, "")
 
 
 def splitter() -> pre_tokenizers.PreTokenizer:
@@ -76,6 +60,11 @@ def train_tokenizer(lines: list[str]) -> PreTrainedTokenizerFast:
     core.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in SPECIAL])
     # As in Qwen3: the think marks are text that a caller wants to see, so they are not special.
     core.add_tokens([AddedToken(t, normalized=False, special=False) for t in (THINK, UNTHINK)])
+    return dressed(core)
+
+
+def dressed(core: Tokenizer) -> PreTrainedTokenizerFast:
+    """With the roles of its special tokens and the chat template."""
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
         eos_token=STOP,
@@ -86,6 +75,18 @@ def train_tokenizer(lines: list[str]) -> PreTrainedTokenizerFast:
         padding_side="left",
         chat_template=TEMPLATE,
     )
+
+
+def extended(folder: Path, texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    """The tokenizer of a model with every piece of the texts whole. The ids that it had stay, so
+    that the model can be trained on with it; the new ones follow, most frequent first."""
+    content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    words: dict[str, int] = content["model"]["vocab"]
+    counts = Counter(piece for text in texts for piece, _ in splitter().pre_tokenize_str(text))
+    first = len(words) + len(content["added_tokens"])
+    new = sorted(counts.keys() - words.keys(), key=lambda piece: (-counts[piece], piece))
+    words |= {piece: first + i for i, piece in enumerate(new)}
+    return dressed(Tokenizer.from_str(json.dumps(content)))
 
 
 def _merges(counts: Counter[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 from torch.nn import functional
@@ -21,6 +22,7 @@ from rstitch.pairs.recipe.checkpoint import Progress
 from rstitch.pairs.recipe.data import Batch, batches
 from rstitch.pairs.recipe.models import Role, build
 from rstitch.pairs.recipe.optim import Optimizer
+from rstitch.pairs.recipe.subjects import ARITHMETIC, Subject
 
 WARMUP_STEPS = 60
 SAVE_SECONDS = 120.0
@@ -62,6 +64,7 @@ class Plan:
     """Scale of the learning rate at its highest; a model that is trained on wants less."""
     teacher: Path | None = None
     """An exported model whose distributions are learnt instead of the tokens."""
+    subject: Subject[Any] = ARITHMETIC
     compiled: bool = False
     """Compile the layers first: a minute, and a C++ compiler, for about 1.6x the speed after."""
 
@@ -122,7 +125,8 @@ class Report:
 
 def train(plan: Plan, tokenizer: PreTrainedTokenizerFast) -> bool:
     """Trains and exports to ``out/role``; False when interrupted (the checkpoint is there)."""
-    model = build(plan.role, tokenizer, plan.seed)
+    shape = plan.subject.shapes.get(plan.role, {})
+    model = build(plan.role, tokenizer, plan.seed, **shape)
     optimizer = Optimizer(model, torch.bfloat16 if plan.bf16 else torch.float32)
     if plan.compiled:
         model.model.compile(dynamic=True)
@@ -166,7 +170,8 @@ def _loop(
     report, saved = Report(progress), time.monotonic()
     done = (progress.window, progress.batch)
     start = time.monotonic()
-    for place, batch in batches(plan.role, tokenizer, progress.seed, BATCH_TOKENS, done):
+    source = batches(plan.subject, plan.role, tokenizer, progress.seed, BATCH_TOKENS, done)
+    for place, batch in source:
         if stopper.asked or progress.fraction >= 1.0 or progress.step == plan.max_steps:
             return
         progress.step += 1

@@ -1,0 +1,114 @@
+"""How an order is worked out: briefly (the SLM's style) or at length with checks (the LLM's).
+
+The brief style names the thing that comes next and writes the order with it. It varies where
+nothing depends on it (how a line begins, how things are set apart, which statement of several is
+taken next). The long style repeats the statement, writes the order, checks the new neighbours, and
+ends by counting to the place that is asked for.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from rstitch.pairs.recipe.order.problem import Chain, Problem, Statement, placed, ready
+from rstitch.pairs.recipe.traces import BOUNDARY, Span, conclusion, cuts
+
+BEGINNINGS = ("So", "Then", "Next")
+BETWEEN = (",", " then")
+FIRST_READY = 0.6
+"""How often a brief trace takes the first statement that it can, rather than any."""
+UNSURE = 0.5
+"""Share of the brief traces that the LLM goes on with at the name of the thing that comes next,
+or at a place of the order: where an SLM is least sure."""
+
+
+@dataclass(frozen=True)
+class Step:
+    statement: Statement
+    thing: str
+    """What it places (the first of its two, at the start)."""
+    order: Chain
+    """All that has a place then."""
+
+
+def steps(problem: Problem, order: Chain = (), rng: random.Random | None = None) -> list[Step]:
+    """From an order so far to the whole one: always the first statement that is ready, or with
+    `rng` sometimes another."""
+    found: list[Step] = []
+    while len(order) < len(problem.order):
+        able = ready(problem, order)
+        varied = rng is not None and rng.random() >= FIRST_READY
+        statement = rng.choice(able) if rng is not None and varied else able[0]
+        thing, order = statement.new(order)[0], placed(order, statement)
+        found.append(Step(statement, thing, order))
+    return found
+
+
+def line(beginning: str, step: Step, between: str) -> str:
+    """``So Cleo: Ana, Cleo, Ben.``"""
+    return f"{beginning} {step.thing}: {f'{between} '.join(step.order)}.\n"
+
+
+def brief(problem: Problem, rng: random.Random) -> str:
+    """One line for each step, in words and layout that vary."""
+    between = rng.choice(BETWEEN)
+    lines = [line(rng.choice(BEGINNINGS), one, between) for one in steps(problem, rng=rng)]
+    return "".join(lines) + conclusion(problem.answer)
+
+
+def long(problem: Problem, rng: random.Random) -> list[Span]:
+    """``First, Ana is older than Ben: Ana, Ben. Check: Ana before Ben.`` and so on; no variety."""
+    spans = [
+        Span(
+            f"{'Next' if index else 'First'}, {one.statement.text}: {', '.join(one.order)}. "
+            f"{check(one)}{BOUNDARY}"
+        )
+        for index, one in enumerate(steps(problem))
+    ]
+    return [*spans, Span(counted(problem) + BOUNDARY), Span(conclusion(problem.answer))]
+
+
+def check(step: Step) -> str:
+    """What was placed, and the neighbours that it has now."""
+    at = step.order.index(step.thing)
+    return f"Check: {' before '.join(step.order[max(at - 1, 0) : at + 2])}."
+
+
+def counted(problem: Problem) -> str:
+    """From the end that the question counts from to the place that it asks for."""
+    if problem.place < 0:
+        return f"From the end: {', '.join(problem.order[: problem.place - 1 : -1])}."
+    return f"From the first: {', '.join(problem.order[: problem.place + 1])}."
+
+
+def continued(problem: Problem, rng: random.Random) -> list[Span]:
+    """A brief trace that someone else began: only the rest is learnt, and in canonical words.
+
+    The continuation keeps how things are set apart, begins its lines with the first word, and
+    takes the first statement that is ready, so that a sure LLM hands back at once.
+    """
+    between = rng.choice(BETWEEN)
+    done = steps(problem, rng=rng)
+    at = rng.randrange(len(done))
+    before = "".join(line(rng.choice(BEGINNINGS), one, between) for one in done[:at])
+    beginning = rng.choice(BEGINNINGS)
+    begun = line(beginning, done[at], between)
+    begun = begun[: _cut(begun, rng)]
+    if not at and between not in begun:
+        between = BETWEEN[0]
+    if len(begun.split()) < 2:  # even what comes next is the LLM's choice
+        todo = steps(problem, done[at - 1].order if at else ())
+    else:
+        todo = [done[at], *steps(problem, done[at].order)]
+    whole = line(beginning if begun else BEGINNINGS[0], todo[0], between)
+    rest = "".join(line(BEGINNINGS[0], one, between) for one in todo[1:])
+    end = whole[len(begun) :] + rest + conclusion(problem.answer)
+    return [Span(before + begun, learn=False), Span(end)]
+
+
+def _cut(begun: str, rng: random.Random) -> int:
+    """Where someone else's line ends: at any piece, half the time before the name of a thing."""
+    pieces = cuts(begun)
+    names = [at for at in pieces if begun[at] == " " and not begun.startswith(BETWEEN[1], at)]
+    return rng.choice(names if rng.random() < UNSURE else pieces)
