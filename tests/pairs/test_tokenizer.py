@@ -11,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from rstitch.pairs import BUILTIN
 from rstitch.pairs.recipe.models import as_llama, build
 from rstitch.pairs.recipe.splits import problems
-from rstitch.pairs.recipe.tokenizer import SPECIAL, corpus, prompt_text, train_tokenizer
+from rstitch.pairs.recipe.subjects import ARITHMETIC, ORDERS
+from rstitch.pairs.recipe.tokenizer import SPECIAL, extended, prompt_text, train_tokenizer
 from rstitch.pairs.recipe.traces import PIECE, brief, long
 
-TOKENIZER = train_tokenizer(corpus(1500))
+TOKENIZER = train_tokenizer(ARITHMETIC.corpus(1500))
 
 
 def pieces(text: str) -> list[str]:
@@ -94,3 +96,18 @@ def test_saving_and_loading_change_nothing(tmp_path: Path, beside_a_model: bool)
         assert loaded.encode(text) == TOKENIZER.encode(text)
         assert loaded.decode(loaded.encode(text)) == text
         assert re.sub(r"\s+$", "", loaded.chat_template) == TOKENIZER.chat_template
+
+
+def test_a_tokenizer_that_is_extended_keeps_its_ids_and_holds_new_words_whole() -> None:
+    old = AutoTokenizer.from_pretrained(BUILTIN / "llm")
+    new = extended(BUILTIN / "llm", ORDERS.corpus(1000))
+    assert old.get_vocab().items() <= new.get_vocab().items()
+    assert sorted(new.get_vocab().values()) == list(range(len(new)))
+    assert len(old) < len(new) <= 1024  # the rows that the models have
+    rng = random.Random(0)
+    for problem in ORDERS.problems("test", 60):
+        text = problem.question + "\n" + ORDERS.brief(problem, rng).split("</think>")[0]
+        assert [new.decode([i]) for i in new.encode(text)] == PIECE.findall(text)
+    text = "So 40*3=120 rolls altogether.\n</think>\nThe answer is \\boxed{120}.<|im_end|>"
+    assert new.encode(text) == old.encode(text)
+    assert new.chat_template == old.chat_template

@@ -1,7 +1,8 @@
 """Which problems are for training and which are held out.
 
-The split is a hash of what is told (for arithmetic: the numbers), so a held-out problem never occurs in training in another
-wording, and anyone can draw a fresh test set that the models have not seen.
+The split is a hash of what a problem tells (of arithmetic: kind and numbers), so a held-out one
+never occurs in training in another wording, and anyone can draw a fresh test set that the models
+have not seen.
 """
 
 from __future__ import annotations
