@@ -11,11 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from rstitch.pairs import BUILTIN
 from rstitch.pairs.recipe.models import as_llama, build
 from rstitch.pairs.recipe.splits import problems
 from rstitch.pairs.recipe.subjects import ARITHMETIC, ORDERS
-from rstitch.pairs.recipe.tokenizer import SPECIAL, extended, prompt_text, train_tokenizer
+from rstitch.pairs.recipe.tokenizer import SPECIAL, prompt_text, train_tokenizer
 from rstitch.pairs.recipe.traces import PIECE, brief, long
 
 TOKENIZER = train_tokenizer(ARITHMETIC.corpus(1500))
@@ -98,16 +97,10 @@ def test_saving_and_loading_change_nothing(tmp_path: Path, beside_a_model: bool)
         assert re.sub(r"\s+$", "", loaded.chat_template) == TOKENIZER.chat_template
 
 
-def test_a_tokenizer_that_is_extended_keeps_its_ids_and_holds_new_words_whole() -> None:
-    old = AutoTokenizer.from_pretrained(BUILTIN / "llm")
-    new = extended(BUILTIN / "llm", ORDERS.corpus(1000))
-    assert old.get_vocab().items() <= new.get_vocab().items()
-    assert sorted(new.get_vocab().values()) == list(range(len(new)))
-    assert len(old) < len(new) <= 1024  # the rows that the models have
+def test_the_second_task_has_a_tokenizer_whose_words_are_whole() -> None:
+    tokenizer = train_tokenizer(ORDERS.corpus(1000))
+    assert len(tokenizer) <= 576 and tokenizer.chat_template == TOKENIZER.chat_template
     rng = random.Random(0)
     for problem in ORDERS.problems("test", 60):
         text = problem.question + "\n" + ORDERS.brief(problem, rng).split("</think>")[0]
-        assert [new.decode([i]) for i in new.encode(text)] == PIECE.findall(text)
-    text = "So 40*3=120 rolls altogether.\n</think>\nThe answer is \\boxed{120}.<|im_end|>"
-    assert new.encode(text) == old.encode(text)
-    assert new.chat_template == old.chat_template
+        assert [tokenizer.decode([i]) for i in tokenizer.encode(text)] == PIECE.findall(text)

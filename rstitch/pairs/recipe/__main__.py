@@ -2,7 +2,7 @@
 
 tokenizer --out DIR, then llm, slm, overconfident and sibling --out DIR (or all --out DIR);
 eval --model DIR tests one, ship --out DIR puts a pair into the package, add ROLE --out DIR one more
-SLM. --task order makes the pair of the second task, from the built-in one (--start).
+SLM. --task order makes the pair of the second task.
 """
 
 from __future__ import annotations
@@ -47,6 +47,10 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--teacher", type=Path, metavar="DIR", help="learn this model's distributions"
         )
+        command.add_argument(
+            "--drills", type=float, metavar="SHARE", help="of samples; 1 to begin with a new task"
+        )
+        command.add_argument("--batch-tokens", type=int, help="smaller: more steps, and slower")
         command.add_argument("--bf16", action="store_true", help="for CPUs with bfloat16 products")
         command.add_argument("--compile", action="store_true", help="faster after a slow start")
         budget = command.add_mutually_exclusive_group()
@@ -95,6 +99,8 @@ def plan(args: argparse.Namespace, role: Role) -> Plan:
         teacher=args.out / "llm" if args.command == "all" and role == "sibling" else args.teacher,
         compiled=args.compile,
         subject=SUBJECTS[args.task],
+        drills=args.drills,
+        batch_tokens=args.batch_tokens,
     )
 
 

@@ -81,6 +81,14 @@ def draw_in(source: Split[P], kind: str, level: int, rng: random.Random) -> P | 
     return None
 
 
+def draw_any(source: Split[P], rng: random.Random) -> P:
+    """A problem of any of its kinds and levels."""
+    problem = None
+    while problem is None:
+        problem = draw_in(source, rng.choice(source.kinds), rng.choice(source.levels), rng)
+    return problem
+
+
 def problems(split: str, n: int | None = None, seed: int = 0) -> list[Problem]:
     """The first ``n`` problems of a split of arithmetic; see `first_of`."""
     return first_of(SPLITS, split, n, seed)

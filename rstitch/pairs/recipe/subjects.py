@@ -1,6 +1,6 @@
 """What the recipe can teach a pair: arithmetic, or orders. The rest of the recipe does not care.
 
-A subject is its problems, the ways in which they are solved in writing, and where a pair begins.
+A subject is its problems, the ways in which they are solved in writing, and where its pair lies.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from transformers import PreTrainedTokenizerFast
 from rstitch.pairs import BUILTIN, ORDER
 from rstitch.pairs.recipe import splits, traces
 from rstitch.pairs.recipe.models import Role
+from rstitch.pairs.recipe.order import drill as order_drill
 from rstitch.pairs.recipe.order import splits as order_splits
 from rstitch.pairs.recipe.order import traces as order_traces
-from rstitch.pairs.recipe.splits import P, Split, draw_in, first_of
-from rstitch.pairs.recipe.tokenizer import UNTHINK, extended, train_tokenizer
+from rstitch.pairs.recipe.splits import P, Split, draw_any, first_of
+from rstitch.pairs.recipe.tokenizer import UNTHINK, train_tokenizer
 from rstitch.pairs.recipe.traces import Span
 
 
@@ -36,10 +37,8 @@ class Subject(Generic[P]):
     brief: Callable[[P, random.Random], str]
     long: Callable[[P, random.Random], list[Span]]
     continued: Callable[[P, random.Random], list[Span]]
-    drill: Callable[[random.Random], list[Span]] | None = None
+    drill: Callable[[random.Random], list[Span]]
     """What is practised beside problems."""
-    start: Path | None = None
-    """A model whose tokenizer is extended; None trains one."""
     shapes: Mapping[Role, Mapping[str, int]] = field(default_factory=dict)
     """Where a role's shape differs from `models.SHAPES`."""
 
@@ -50,11 +49,7 @@ class Subject(Generic[P]):
 
     def draw(self, rng: random.Random) -> P:
         """A problem for training, of any kind and level."""
-        source = self.splits[f"{self.prefix}train"]
-        problem = None
-        while problem is None:
-            problem = draw_in(source, rng.choice(source.kinds), rng.choice(source.levels), rng)
-        return problem
+        return draw_any(self.splits[f"{self.prefix}train"], rng)
 
     def corpus(self, n: int, seed: int = 0) -> list[str]:
         """Questions and traces of ``n`` training problems."""
@@ -67,8 +62,7 @@ class Subject(Generic[P]):
         yield "".join(span.text for span in self.long(problem, rng)).replace(UNTHINK, "")
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
-        lines = self.corpus(self.corpus_problems)
-        return extended(self.start, lines) if self.start else train_tokenizer(lines)
+        return train_tokenizer(self.corpus(self.corpus_problems))
 
 
 ARITHMETIC = Subject(
@@ -91,7 +85,7 @@ ORDERS = Subject(
     brief=order_traces.brief,
     long=order_traces.long,
     continued=order_traces.continued,
-    start=BUILTIN / "llm",
+    drill=order_drill.drill,
     shapes={"llm": {"num_hidden_layers": 5}},
 )
 SUBJECTS: dict[str, Subject[Any]] = {one.name: one for one in (ARITHMETIC, ORDERS)}

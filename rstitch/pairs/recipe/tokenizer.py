@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
-from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -60,11 +58,6 @@ def train_tokenizer(lines: list[str]) -> PreTrainedTokenizerFast:
     core.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in SPECIAL])
     # As in Qwen3: the think marks are text that a caller wants to see, so they are not special.
     core.add_tokens([AddedToken(t, normalized=False, special=False) for t in (THINK, UNTHINK)])
-    return dressed(core)
-
-
-def dressed(core: Tokenizer) -> PreTrainedTokenizerFast:
-    """With the roles of its special tokens and the chat template."""
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
         eos_token=STOP,
@@ -75,18 +68,6 @@ def dressed(core: Tokenizer) -> PreTrainedTokenizerFast:
         padding_side="left",
         chat_template=TEMPLATE,
     )
-
-
-def extended(folder: Path, texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """The tokenizer of a model with every piece of the texts whole. The ids that it had stay, so
-    that the model can be trained on with it; the new ones follow, most frequent first."""
-    content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
-    words: dict[str, int] = content["model"]["vocab"]
-    counts = Counter(piece for text in texts for piece, _ in splitter().pre_tokenize_str(text))
-    first = len(words) + len(content["added_tokens"])
-    new = sorted(counts.keys() - words.keys(), key=lambda piece: (-counts[piece], piece))
-    words |= {piece: first + i for i, piece in enumerate(new)}
-    return dressed(Tokenizer.from_str(json.dumps(content)))
 
 
 def _merges(counts: Counter[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:

@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 from rstitch.pairs.recipe import checkpoint, distil
 from rstitch.pairs.recipe.checkpoint import Progress
-from rstitch.pairs.recipe.data import Batch, batches
+from rstitch.pairs.recipe.data import Batch, Source, batches
 from rstitch.pairs.recipe.models import Role, build
 from rstitch.pairs.recipe.optim import Optimizer
 from rstitch.pairs.recipe.subjects import ARITHMETIC, Subject
@@ -65,6 +65,10 @@ class Plan:
     teacher: Path | None = None
     """An exported model whose distributions are learnt instead of the tokens."""
     subject: Subject[Any] = ARITHMETIC
+    drills: float | None = None
+    """Another share of drills than is usual: 1, to begin with what all else needs."""
+    batch_tokens: int | None = None
+    """Another size than BATCH_TOKENS."""
     compiled: bool = False
     """Compile the layers first: a minute, and a C++ compiler, for about 1.6x the speed after."""
 
@@ -170,8 +174,8 @@ def _loop(
     report, saved = Report(progress), time.monotonic()
     done = (progress.window, progress.batch)
     start = time.monotonic()
-    source = batches(plan.subject, plan.role, tokenizer, progress.seed, BATCH_TOKENS, done)
-    for place, batch in source:
+    source = Source(plan.subject, plan.role, progress.seed, plan.drills)
+    for place, batch in batches(source, tokenizer, plan.batch_tokens or BATCH_TOKENS, done):
         if stopper.asked or progress.fraction >= 1.0 or progress.step == plan.max_steps:
             return
         progress.step += 1

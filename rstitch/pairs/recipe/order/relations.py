@@ -1,6 +1,6 @@
 """What is compared, as data: the things, the words for more and less, and the questions.
 
-Only words that the pair's tokenizer holds whole are in here, so that one token is one decision.
+Words are few, so that the pair's tokenizer holds each of them whole and one token is one decision.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ ends by counting to the place that is asked for.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rstitch.pairs.recipe.order.problem import Chain, Problem, Statement, placed, ready
@@ -45,9 +46,13 @@ def steps(problem: Problem, order: Chain = (), rng: random.Random | None = None)
     return found
 
 
+def listed(things: Sequence[str], between: str) -> str:
+    return f"{between} ".join(things)
+
+
 def line(beginning: str, step: Step, between: str) -> str:
     """``So Cleo: Ana, Cleo, Ben.``"""
-    return f"{beginning} {step.thing}: {f'{between} '.join(step.order)}.\n"
+    return f"{beginning} {step.thing}: {listed(step.order, between)}.\n"
 
 
 def brief(problem: Problem, rng: random.Random) -> str:
