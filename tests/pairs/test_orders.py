@@ -12,6 +12,7 @@ import pytest
 from rstitch.evals import tasks
 from rstitch.evals.grade import is_right
 from rstitch.evals.verify import Verifier
+from rstitch.pairs.recipe.order.drill import drill
 from rstitch.pairs.recipe.order.problem import DEEPER, KINDS, SIZES, Problem, draw_problem, placed
 from rstitch.pairs.recipe.order.relations import PLACES, Relation
 from rstitch.pairs.recipe.order.splits import SPLITS, problems
@@ -89,6 +90,36 @@ def test_relations_have_a_question_for_each_place_and_things_for_the_deepest(
     assert len(kind.questions) == len(set(kind.questions)) == len(PLACES)
     assert len(set(kind.things)) == len(kind.things) >= max(size for size, _ in LEVELS.values())
     assert not kind.more.startswith(kind.less) and not kind.less.startswith(kind.more)
+
+
+def test_drills_learn_what_follows_from_the_text_before_them() -> None:
+    """Repeats repeat, placings agree with the statements so far, answers stand where they are
+    asked for."""
+    counts = {"repeated": 0, "grown": 0, "asked": 0}
+    for index in range(120):
+        spans = drill(random.Random(index))
+        if spans[0].text.startswith("Next, "):
+            counts["grown"] += 1
+            told = [one.text.removeprefix("Next, ").rstrip(":") for one in spans[::2]]
+            kind = next(k for k in KINDS.values() if any(k.more in t or k.less in t for t in told))
+            compares = [pair for one in told for pair in compared(one, kind)]
+            for order in (re.split(r", | then ", one.text.strip(" .\n")) for one in spans[1::2]):
+                here = [pair for pair in compares if set(pair) <= {t.lower() for t in order}]
+                low = [thing.lower() for thing in order]
+                assert here and all(low.index(a) < low.index(b) for a, b in here)
+        elif "?" in spans[0].text:
+            counts["asked"] += 1
+            for given, answer in zip(spans[::3], spans[1::3], strict=True):
+                question, _, rest = given.text.strip().partition("? ")
+                kind = next(k for k in KINDS.values() if f"{question}?" in k.questions)
+                order = re.split(r", | then ", rest.split(".")[0])
+                place = PLACES[kind.questions.index(f"{question}?")]
+                assert answer.text == order[place] and answer.learn and not given.learn
+        else:
+            counts["repeated"] += 1
+            assert {one.text for one in spans[1:]} == {spans[0].text}
+            assert [one.learn for one in spans] == [False, True, True]
+    assert min(counts.values()) >= 15  # of 120 thirds: 40, five deviations below
 
 
 def orders_in(text: str) -> list[tuple[str, ...]]:

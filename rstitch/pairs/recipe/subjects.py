@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from rstitch.pairs import BUILTIN, ORDER
 from rstitch.pairs.recipe import splits, traces
-from rstitch.pairs.recipe.models import Role
+from rstitch.pairs.recipe.models import SMALL, Role
 from rstitch.pairs.recipe.order import drill as order_drill
 from rstitch.pairs.recipe.order import splits as order_splits
 from rstitch.pairs.recipe.order import traces as order_traces
@@ -86,6 +86,6 @@ ORDERS = Subject(
     long=order_traces.long,
     continued=order_traces.continued,
     drill=order_drill.drill,
-    shapes={"llm": {"num_hidden_layers": 5}},
+    shapes={"llm": {**SMALL, "num_hidden_layers": 6}},
 )
 SUBJECTS: dict[str, Subject[Any]] = {one.name: one for one in (ARITHMETIC, ORDERS)}

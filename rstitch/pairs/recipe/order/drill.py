@@ -20,8 +20,7 @@ REPEATS = 2
 def drill(rng: random.Random) -> list[Span]:
     """A list again and again, or statements that each make an order longer. Only what follows from
     the text before is learnt."""
-    between = rng.choice(BETWEEN)
-    return _repeated(rng, between) if rng.random() < 0.5 else _grown(rng, between)
+    return rng.choice((_repeated, _grown))(rng, rng.choice(BETWEEN))
 
 
 def _repeated(rng: random.Random, between: str) -> list[Span]:

@@ -1,9 +1,8 @@
 """How an order is worked out: briefly (the SLM's style) or at length with checks (the LLM's).
 
-The brief style names the thing that comes next and writes the order with it. It varies where
-nothing depends on it (how a line begins, how things are set apart, which statement of several is
-taken next). The long style repeats the statement, writes the order, checks the new neighbours, and
-ends by counting to the place that is asked for.
+The brief style names the thing that comes next and writes the order with it; at the end it counts to
+the place that is asked for. It varies where nothing depends on it (how a line begins, how things are set apart, which statement of several is
+taken next). The long style repeats the statement, writes the order and checks the new neighbours.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from rstitch.pairs.recipe.traces import BOUNDARY, Span, conclusion, cuts
 
 BEGINNINGS = ("So", "Then", "Next")
 BETWEEN = (",", " then")
+ORDINALS = ("second", "third")
 FIRST_READY = 0.6
 """How often a brief trace takes the first statement that it can, rather than any."""
 UNSURE = 0.5
@@ -59,7 +59,12 @@ def brief(problem: Problem, rng: random.Random) -> str:
     """One line for each step, in words and layout that vary."""
     between = rng.choice(BETWEEN)
     lines = [line(rng.choice(BEGINNINGS), one, between) for one in steps(problem, rng=rng)]
-    return "".join(lines) + conclusion(problem.answer)
+    return "".join(lines) + end(problem)
+
+
+def end(problem: Problem) -> str:
+    """What every brief trace ends with."""
+    return f"{counted(problem)}\n{conclusion(problem.answer)}"
 
 
 def long(problem: Problem, rng: random.Random) -> list[Span]:
@@ -81,10 +86,12 @@ def check(step: Step) -> str:
 
 
 def counted(problem: Problem) -> str:
-    """From the end that the question counts from to the place that it asks for."""
-    if problem.place < 0:
-        return f"From the end: {', '.join(problem.order[: problem.place - 1 : -1])}."
-    return f"From the first: {', '.join(problem.order[: problem.place + 1])}."
+    """``From the end: Ben, second Ana.``: from where the question counts to what it asks for."""
+    order, place = problem.order, problem.place
+    start, things = ("end", order[: place - 1 : -1]) if place < 0 else ("first", order[: place + 1])
+    first, *rest = things
+    found = [first, *(f"{nth} {thing}" for nth, thing in zip(ORDINALS, rest, strict=False))]
+    return f"From the {start}: {', '.join(found)}."
 
 
 def continued(problem: Problem, rng: random.Random) -> list[Span]:
@@ -108,8 +115,10 @@ def continued(problem: Problem, rng: random.Random) -> list[Span]:
         todo = [done[at], *steps(problem, done[at].order)]
     whole = line(beginning if begun else BEGINNINGS[0], todo[0], between)
     rest = "".join(line(BEGINNINGS[0], one, between) for one in todo[1:])
-    end = whole[len(begun) :] + rest + conclusion(problem.answer)
-    return [Span(before + begun, learn=False), Span(end)]
+    return [
+        Span(before + begun, learn=False),
+        Span(whole[len(begun) :] + rest + end(problem)),
+    ]
 
 
 def _cut(begun: str, rng: random.Random) -> int:
