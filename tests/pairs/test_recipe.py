@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from rstitch.pairs.recipe import data, distil, evaluate, train
+from rstitch.pairs.recipe import checkpoint, data, distil, evaluate, train
 from rstitch.pairs.recipe.__main__ import main
 from rstitch.pairs.recipe.data import Source
 from rstitch.pairs.recipe.models import ROLES, SHAPES, Role, as_llama, build
@@ -203,6 +203,20 @@ def test_an_exported_model_is_trained_on(tmp_path: Path) -> None:
     for name in ("model.norm.weight", "model.layers.0.mlp.up_proj.weight"):
         moved = (after[f"weight.{name}"] - before[name].float()).abs().max()
         assert 0 < moved < 0.01, (name, moved)
+
+
+def test_a_deeper_model_begins_as_the_shallow_one_it_starts_from(tmp_path: Path) -> None:
+    """An LLM of orders: more layers and embedding rows, the same logits."""
+    shallow, deep = build("slm", TOKENIZER, 0), build("slm", TOKENIZER, 1, num_hidden_layers=4)
+    checkpoint.export(tmp_path, shallow, TOKENIZER)
+    wide = build("llm", TOKENIZER, 1, **ORDERS.shapes["llm"])
+    ids, real = torch.randint(0, 900, (2, 40)), len(TOKENIZER)
+    exported = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    with torch.no_grad():
+        for model in (deep, wide):
+            checkpoint.start(tmp_path, model)
+            found = model(ids).logits[..., :real]
+            torch.testing.assert_close(found, exported(ids).logits[..., :real])
 
 
 @pytest.mark.usefixtures("small")

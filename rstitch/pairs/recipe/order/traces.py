@@ -1,6 +1,6 @@
 """How an order is worked out: briefly (the SLM's style) or at length with checks (the LLM's).
 
-The brief style names the thing that comes next and writes the order with it; at the end it counts to
+The brief style says what comes next and where, and writes the order with it; at the end it counts to
 the place that is asked for. It varies where nothing depends on it (how a line begins, how things are set apart, which statement of several is
 taken next). The long style repeats the statement, writes the order and checks the new neighbours.
 """
@@ -16,12 +16,12 @@ from rstitch.pairs.recipe.traces import BOUNDARY, Span, conclusion, cuts
 
 BEGINNINGS = ("So", "Then", "Next")
 BETWEEN = (",", " then")
-ORDINALS = ("second", "third")
+ORDINALS = ("first", "second", "third")
 FIRST_READY = 0.6
 """How often a brief trace takes the first statement that it can, rather than any."""
 UNSURE = 0.5
-"""Share of the brief traces that the LLM goes on with at the name of the thing that comes next,
-or at a place of the order: where an SLM is least sure."""
+"""Share of the brief traces that the LLM goes on with at what comes next, where, or at a place
+of the order: where an SLM is least sure."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,10 @@ def listed(things: Sequence[str], between: str) -> str:
 
 
 def line(beginning: str, step: Step, between: str) -> str:
-    """``So Cleo: Ana, Cleo, Ben.``"""
-    return f"{beginning} {step.thing}: {listed(step.order, between)}.\n"
+    """``So Cleo after Ana: Ana, Cleo, Ben.``"""
+    at = step.order.index(step.thing)
+    where = f"after {step.order[at - 1]}" if at else f"before {step.order[1]}"
+    return f"{beginning} {step.thing} {where}: {listed(step.order, between)}.\n"
 
 
 def brief(problem: Problem, rng: random.Random) -> str:
@@ -86,12 +88,11 @@ def check(step: Step) -> str:
 
 
 def counted(problem: Problem) -> str:
-    """``From the end: Ben, second Ana.``: from where the question counts to what it asks for."""
+    """``From the end, the second: first Ben, second Ana.``: up to the place that is asked for."""
     order, place = problem.order, problem.place
     start, things = ("end", order[: place - 1 : -1]) if place < 0 else ("first", order[: place + 1])
-    first, *rest = things
-    found = [first, *(f"{nth} {thing}" for nth, thing in zip(ORDINALS, rest, strict=False))]
-    return f"From the {start}: {', '.join(found)}."
+    found = [f"{nth} {thing}" for nth, thing in zip(ORDINALS, things, strict=False)]
+    return f"From the {start}, the {ORDINALS[len(things) - 1]}: {', '.join(found)}."
 
 
 def continued(problem: Problem, rng: random.Random) -> list[Span]:
@@ -122,7 +123,7 @@ def continued(problem: Problem, rng: random.Random) -> list[Span]:
 
 
 def _cut(begun: str, rng: random.Random) -> int:
-    """Where someone else's line ends: at any piece, half the time before the name of a thing."""
+    """Where someone else's line ends: at any piece, half the time before a word that decides."""
     pieces = cuts(begun)
     names = [at for at in pieces if begun[at] == " " and not begun.startswith(BETWEEN[1], at)]
     return rng.choice(names if rng.random() < UNSURE else pieces)
