@@ -16,7 +16,7 @@ from rstitch.pairs.recipe.order.drill import drill
 from rstitch.pairs.recipe.order.problem import DEEPER, KINDS, SIZES, Problem, draw_problem, placed
 from rstitch.pairs.recipe.order.relations import PLACES, Relation
 from rstitch.pairs.recipe.order.splits import SPLITS, problems
-from rstitch.pairs.recipe.order.traces import BEGINNINGS, BETWEEN, brief, continued, long
+from rstitch.pairs.recipe.order.traces import BEGINNINGS, BETWEEN, ORDINALS, brief, continued, long
 from rstitch.pairs.recipe.splits import part_of
 
 LEVELS = {**SIZES, **DEEPER}
@@ -145,11 +145,12 @@ def test_checks_name_the_thing_and_its_neighbours() -> None:
 
 def test_the_count_ends_with_what_is_asked_for() -> None:
     for problem in some():
-        line = re.search(r"From the (end|first): (.+)\.\n", brief(problem, random.Random(0)))
+        line = re.search(r"From the (\w+), the (\w+): (.+)\.\n", brief(problem, random.Random(0)))
         assert line is not None
         order = problem.order[::-1] if line[1] == "end" else problem.order
-        things = re.sub(r"(second|third) ", "", line[2]).split(", ")
-        assert tuple(things) == order[: len(things)] and things[-1] == problem.answer
+        count, things = zip(*(part.split() for part in line[3].split(", ")), strict=True)
+        assert count == ORDINALS[: len(count)] and count[-1] == line[2]
+        assert things == order[: len(things)] and things[-1] == problem.answer
 
 
 def test_what_someone_else_began_is_gone_on_with_to_the_right_answer() -> None:

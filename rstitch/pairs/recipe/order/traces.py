@@ -1,8 +1,9 @@
 """How an order is worked out: briefly (the SLM's style) or at length with checks (the LLM's).
 
-The brief style says what comes next and where, and writes the order with it; at the end it counts to
-the place that is asked for. It varies where nothing depends on it (how a line begins, how things are set apart, which statement of several is
-taken next). The long style repeats the statement, writes the order and checks the new neighbours.
+The brief style says what comes next and where, and writes the order with it; at the end it counts
+to the place that is asked for. It varies where nothing depends on it (how a line begins, how things
+are set apart, which statement of several is taken next). The long style repeats the statement,
+writes the order, checks the new neighbours, and writes the whole order once more.
 """
 
 from __future__ import annotations
@@ -78,7 +79,9 @@ def long(problem: Problem, rng: random.Random) -> list[Span]:
         )
         for index, one in enumerate(steps(problem))
     ]
-    return [*spans, Span(counted(problem) + BOUNDARY), Span(conclusion(problem.answer))]
+    whole = f"Then all: {', '.join(problem.order)}.{BOUNDARY}"
+    counting = f"{counted(problem)}{BOUNDARY}"
+    return [*spans, Span(whole), Span(counting), Span(conclusion(problem.answer))]
 
 
 def check(step: Step) -> str:
