@@ -1,6 +1,6 @@
 """Whether a trained pair has the properties that make routing a question (docs/pair.md).
 
-    python -m benchmarks.acceptance --pair DIR --tau TAU [--quick]
+    python -m benchmarks.acceptance [--task order] [--pair DIR --tau TAU] [--quick]
 
 Run before any stitched figure is published, on the weights as shipped. On test, greedy, each model
 alone; on dev, at the tau that `benchmarks.tau` has fixed: how many positions above it are harmless,
@@ -14,23 +14,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import rstitch
-from benchmarks.common import (
-    finish,
-    models_of,
-    pair_parser,
-    parsed,
-    progress,
-    say,
-    show_bars,
-)
+from benchmarks.common import Asked, finish, pair_parser, parsed, progress, say, show_bars
 from benchmarks.tau import answers, marks
 from benchmarks.veto import Veto
 from rstitch.api import Answer, Stitch
 from rstitch.engine.runner import Extend
 from rstitch.evals.grade import is_right
 from rstitch.evals.statistics import paired_difference, ratio_interval
-from rstitch.pairs.recipe.problem import Problem
-from rstitch.pairs.recipe.splits import problems, spread
+from rstitch.pairs.recipe.problem import Posed
+from rstitch.pairs.recipe.splits import spread
 from rstitch.policy import make
 from rstitch.types import Side
 
@@ -64,7 +56,7 @@ def step_ratio(stitch: Stitch) -> dict[str, float]:
     return {"slm_step_ms": slm * 1e3, "llm_step_ms": llm * 1e3, "ratio": llm / slm}
 
 
-def alone(stitch: Stitch, chosen: Sequence[Problem]) -> dict[str, float]:
+def alone(stitch: Stitch, chosen: Sequence[Posed]) -> dict[str, float]:
     """Accuracy of each model by itself, and trace lengths where both are right."""
     progress(f"each model alone on {len(chosen)} test problems")
     llm, slm = (answers(stitch, chosen, make(name)) for name in ("llm", "slm"))
@@ -90,7 +82,7 @@ class Hindsight:
     positions: tuple[int, ...]
 
 
-def hindsight(stitch: Stitch, problem: Problem, tau: float) -> Hindsight:
+def hindsight(stitch: Stitch, problem: Posed, tau: float) -> Hindsight:
     """Try each hand-off of a problem without it, first to last, and keep the harmless vetoes.
 
     A hand-off is harmless if the final answer stays what it was when the SLM's token is kept there.
@@ -125,7 +117,7 @@ def rates(given: Sequence[Answer]) -> tuple[float, float]:
 
 
 def veto_gain(
-    stitch: Stitch, chosen: Sequence[Problem], tau: float, found: Sequence[Hindsight]
+    stitch: Stitch, chosen: Sequence[Posed], tau: float, found: Sequence[Hindsight]
 ) -> dict[str, float]:
     """Seconds of the plain gate over those of the gate with hindsight, interleaved."""
     plain_s, veto_s, plain_right, veto_right = [], [], [], []
@@ -149,17 +141,18 @@ def veto_gain(
 
 def main() -> None:
     options = pair_parser(__doc__, "few problems")
-    options.add_argument("--tau", type=float, help="fixed on dev; the built-in pair's if absent")
+    options.add_argument("--tau", type=float, help="fixed on dev; the one it ships with if absent")
     args = parsed(options)
-    if args.pair and args.tau is None:
+    asked = Asked.by(args)
+    tau = asked.tau if args.tau is None else args.tau
+    if tau is None:
         options.error("--pair needs --tau, as benchmarks.tau has fixed it")
     n_test, n_dev, n_veto = (48, 48, 6) if args.quick else (4000, 600, 120)
-    stitch = rstitch.load(**models_of(args.pair), tau=args.tau)
-    tau = stitch.tau
-    dev = spread(problems("dev"), n_dev)
+    stitch = rstitch.load(**asked.models, tau=tau)
+    dev = spread(asked.subject.problems("dev"), n_dev)
     steps = step_ratio(stitch)
     say(f"step: {steps}")
-    test = alone(stitch, spread(problems("test"), n_test))
+    test = alone(stitch, spread(asked.subject.problems("test"), n_test))
     say(f"test: {test}")
     gate = answers(stitch, dev, make("entropy", tau=tau))
     p, q = rates(gate)
@@ -198,7 +191,8 @@ def main() -> None:
         "harmless": harmless,
         "veto": gain,
     }
-    finish("acceptance", sum(bars.values()) / len(bars), 1.0, details, args.save, args.pair)
+    met = sum(bars.values()) / len(bars)
+    finish(asked.name("acceptance"), met, 1.0, details, args.save, asked.pair)
 
 
 if __name__ == "__main__":

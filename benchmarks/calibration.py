@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 
 import rstitch
-from benchmarks.common import finish, models_of, pair_parser, parsed, progress, say
+from benchmarks.common import Asked, finish, pair_parser, parsed, progress, say
 from rstitch.api import Stitch
 from rstitch.evals.calibration import bound
 from rstitch.evals.grade import is_right
-from rstitch.pairs.recipe.problem import Problem
-from rstitch.pairs.recipe.splits import problems, spread
+from rstitch.pairs.recipe.problem import Posed
+from rstitch.pairs.recipe.splits import spread
 from rstitch.policy import Policy, make
 
 TAUS = (0.01, 0.03, 0.06, 0.1, 0.2, 0.4)
@@ -34,7 +34,7 @@ MOST_WRONG = 20
 MAX_TOKENS = 400
 
 
-def marks(stitch: Stitch, chosen: Sequence[Problem], policy: Policy) -> np.ndarray:
+def marks(stitch: Stitch, chosen: Sequence[Posed], policy: Policy) -> np.ndarray:
     """[problems] right or not."""
     given = stitch.batch([p.question for p in chosen], policy=policy, max_tokens=MAX_TOKENS)
     return np.array([is_right(a.text, p.answer) for p, a in zip(chosen, given, strict=True)])
@@ -70,11 +70,13 @@ def coverage(ours: np.ndarray, alone: np.ndarray, within: float, seed: int) -> d
     return {"within": within, "drawn": n, "cards": cards, "wrong": wrong, "certified": taken}
 
 
-def record(args: Any) -> tuple[list[Problem], np.ndarray, np.ndarray, tuple[float, ...]]:
+def record(
+    asked: Asked, quick: bool
+) -> tuple[list[Posed], np.ndarray, np.ndarray, tuple[float, ...]]:
     """The population: problems, the LLM's marks, those of each tau."""
-    chosen = spread(problems("dev"), 100 if args.quick else 1000)
-    taus = TAUS[1::2] if args.quick else TAUS
-    with rstitch.load(**models_of(args.pair), max_rows=64) as stitch:
+    chosen = spread(asked.subject.problems("dev"), 100 if quick else 1000)
+    taus = TAUS[1::2] if quick else TAUS
+    with rstitch.load(**asked.models, max_rows=64) as stitch:
         progress(f"LLM alone on {len(chosen)} dev problems")
         alone = marks(stitch, chosen, make("llm"))
         rows = []
@@ -86,7 +88,8 @@ def record(args: Any) -> tuple[list[Problem], np.ndarray, np.ndarray, tuple[floa
 
 def main() -> None:
     args = parsed(pair_parser(__doc__, "a hundred problems, three taus"))
-    chosen, alone, ours, taus = record(args)
+    asked = Asked.by(args)
+    chosen, alone, ours, taus = record(asked, args.quick)
     losses = [float(np.mean(alone) - np.mean(one)) for one in ours]
     say(f"population: {len(chosen)} dev problems, the LLM alone {alone.mean():.2%} right")
     for tau, loss in zip(taus, losses, strict=True):
@@ -112,7 +115,7 @@ def main() -> None:
         "found": found,
     }
     ratio, goal = 1 - worst / CALIBRATIONS, 1 - MOST_WRONG / CALIBRATIONS
-    finish("calibration", ratio, goal, details, args.save, args.pair)
+    finish(asked.name("calibration"), ratio, goal, details, args.save, asked.pair)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,13 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rstitch.evals.machine import machine as about
 from rstitch.pairs import BUILTIN
+from rstitch.pairs.recipe.subjects import ARITHMETIC, SUBJECTS, Subject
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
@@ -27,10 +29,13 @@ def parser(description: str | None, quick: str) -> argparse.ArgumentParser:
 
 
 def pair_parser(description: str | None, quick: str) -> argparse.ArgumentParser:
-    """The same for benchmarks that a pair has to pass before it ships; see `models_of`."""
+    """The same for benchmarks that a pair has to pass before it ships; see `Asked`."""
     options = parser(description, quick)
     options.add_argument(
-        "--pair", type=Path, help="directory with slm/ and llm/; built-in if absent"
+        "--pair", type=Path, help="directory with slm/ and llm/; the task's own if absent"
+    )
+    options.add_argument(
+        "--task", choices=tuple(SUBJECTS), default=ARITHMETIC.name, help="what the pair was taught"
     )
     return options
 
@@ -43,9 +48,34 @@ def parsed(options: argparse.ArgumentParser) -> argparse.Namespace:
     return args
 
 
-def models_of(pair: Path | None) -> dict[str, str]:
-    """`rstitch.load`'s slm and llm for a pair's directory; nothing for the built-in one."""
-    return {side: str(pair / side) for side in ("slm", "llm")} if pair else {}
+@dataclass(frozen=True)
+class Asked:
+    """Which pair a benchmark measures, on which problems."""
+
+    subject: Subject[Any]
+    pair: Path
+    """Its directory; that of the pair that ships for the subject where none was named."""
+
+    @classmethod
+    def by(cls, args: argparse.Namespace) -> Asked:
+        """As the options of `pair_parser` say."""
+        subject = SUBJECTS[args.task]
+        return cls(subject, args.pair or subject.home)
+
+    @property
+    def models(self) -> dict[str, str]:
+        """`rstitch.load`'s slm and llm."""
+        return {side: str(self.pair / side) for side in ("slm", "llm")}
+
+    @property
+    def tau(self) -> float | None:
+        """The one that it ships with, if it does."""
+        card = self.pair / "pair.json"
+        return float(json.loads(card.read_text())["tau"]) if card.is_file() else None
+
+    def name(self, benchmark: str) -> str:
+        """Of its results: one file for each subject."""
+        return self.subject.prefix + benchmark
 
 
 def machine() -> dict[str, Any]:

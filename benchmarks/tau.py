@@ -1,6 +1,6 @@
-"""Which tau the built-in pair runs at, fixed on dev problems before any test figure.
+"""Which tau a built-in pair runs at, fixed on dev problems before any test figure.
 
-    python -m benchmarks.tau [--quick] [--save]
+    python -m benchmarks.tau [--task order] [--quick] [--save]
 
 The largest tau that is not inferior to the LLM alone on dev, with room for the noise of another
 test set: the lower end of the paired one-sided 95 % interval of the accuracy difference lies above
@@ -9,22 +9,16 @@ test set: the lower end of the paired one-sided 95 % interval of the accuracy di
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import rstitch
-from benchmarks.common import (
-    finish,
-    models_of,
-    pair_parser,
-    parsed,
-    progress,
-    say,
-)
+from benchmarks.common import Asked, finish, pair_parser, parsed, progress, say
 from rstitch.api import Answer, Stitch
 from rstitch.evals.grade import is_right
 from rstitch.evals.statistics import paired_difference
-from rstitch.pairs.recipe.problem import Problem
-from rstitch.pairs.recipe.splits import problems, spread
+from rstitch.pairs.recipe.problem import Posed
+from rstitch.pairs.recipe.splits import spread
 from rstitch.policy import Policy, make
 
 TAUS = (0.02, 0.03, 0.05)
@@ -34,11 +28,11 @@ had -0.76 on dev and -1.36 on test."""
 MAX_TOKENS = 400
 
 
-def answers(stitch: Stitch, chosen: list[Problem], policy: Policy) -> list[Answer]:
+def answers(stitch: Stitch, chosen: Sequence[Posed], policy: Policy) -> list[Answer]:
     return stitch.batch([p.question for p in chosen], policy=policy, max_tokens=MAX_TOKENS)
 
 
-def marks(chosen: list[Problem], given: list[Answer]) -> list[bool]:
+def marks(chosen: Sequence[Posed], given: list[Answer]) -> list[bool]:
     return [is_right(a.text, p.answer) for p, a in zip(chosen, given, strict=True)]
 
 
@@ -58,10 +52,11 @@ def row(tau: float, right: list[bool], alone: list[bool], given: list[Answer]) -
 
 def main() -> None:
     args = parsed(pair_parser(__doc__, "few problems, wide intervals"))
+    asked = Asked.by(args)
     seeds, taus = ((0,), TAUS[::2]) if args.quick else ((0, 1), TAUS)
-    dev = [p for seed in seeds for p in problems("dev", seed=seed)]
+    dev = [p for seed in seeds for p in asked.subject.problems("dev", seed=seed)]
     dev = spread(dev, 48) if args.quick else dev
-    with rstitch.load(**models_of(args.pair), tau=TAUS[0], max_rows=64) as stitch:
+    with rstitch.load(**asked.models, tau=TAUS[0], max_rows=64) as stitch:
         progress(f"LLM alone on {len(dev)} dev problems")
         alone = marks(dev, answers(stitch, dev, make("llm")))
         sweep = []
@@ -82,7 +77,7 @@ def main() -> None:
     say(f"fixed on dev: tau {chosen}")
     details = {"problems": len(dev), "llm_accuracy": accuracy, "sweep": sweep, "tau": chosen}
     best = max(line["lower_end"] for line in sweep)
-    finish("tau", best - BOUND, 0.0, details, args.save, args.pair)
+    finish(asked.name("tau"), best - BOUND, 0.0, details, args.save, asked.pair)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Whether an answer is right: extract, normalise, and where plain equality fails, verify.
 
-One extractor and one comparer for every task. Problems of the built-in pair have whole numbers as
-answers and are held to the letter (`is_right`).
+One extractor and one comparer for every task. Problems of the built-in pairs have a whole number or
+a word as answer and are held to the letter (`is_right`).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ DEEPEST = 40
 __all__ = ["final_answer", "is_equal", "is_hostile", "is_right", "letter_of"]
 
 
-def is_right(text: str, answer: int) -> bool:
-    r"""The last `\boxed{...}` of the text is that number; all else is wrong, never an error."""
+def is_right(text: str, answer: int | str) -> bool:
+    r"""The last `\boxed{...}` of the text is that answer; all else is wrong, never an error."""
     found = boxed(text)
     return found is not None and found.strip() == str(answer)
 

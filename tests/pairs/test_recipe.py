@@ -14,15 +14,18 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from rstitch.pairs.recipe import data, distil, evaluate, train
+from rstitch.pairs.recipe import checkpoint, data, distil, evaluate, train
 from rstitch.pairs.recipe.__main__ import main
+from rstitch.pairs.recipe.data import Source
 from rstitch.pairs.recipe.models import ROLES, SHAPES, Role, as_llama, build
 from rstitch.pairs.recipe.problem import Op, apply
 from rstitch.pairs.recipe.splits import problems
-from rstitch.pairs.recipe.tokenizer import corpus, train_tokenizer
+from rstitch.pairs.recipe.subjects import ARITHMETIC, ORDERS
+from rstitch.pairs.recipe.tokenizer import train_tokenizer
 from rstitch.pairs.recipe.traces import Span, asked_early, continued, drill, long
 
-TOKENIZER = train_tokenizer(corpus(1500))
+TOKENIZER = train_tokenizer(ARITHMETIC.corpus(1500))
+ORDER_TOKENIZER = train_tokenizer(ORDERS.corpus(1000))
 
 
 @pytest.fixture
@@ -48,7 +51,7 @@ def is_drill(spans: list[Span]) -> bool:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_samples_learn_nothing_of_the_prompt_and_always_the_end(role: Role) -> None:
-    every = (data.spans(role, 0, index) for index in range(200))
+    every = (data.spans(Source(ARITHMETIC, role, 0), index) for index in range(200))
     for spans in itertools.filterfalse(is_drill, every):
         text = learnt(spans)
         assert "<|im_start|>" not in text and "<think>" not in text.replace("</think>", "")
@@ -57,7 +60,7 @@ def test_samples_learn_nothing_of_the_prompt_and_always_the_end(role: Role) -> N
 
 
 def test_a_sample_is_tokenised_as_its_text_would_be() -> None:
-    spans = data.spans("llm", 0, 3)
+    spans = data.spans(Source(ARITHMETIC, "llm", 0), 3)
     whole = TOKENIZER.encode("".join(span.text for span in spans), add_special_tokens=False)
     assert data.encode(TOKENIZER, [spans])[0].ids == whole
 
@@ -77,7 +80,7 @@ def test_a_takeover_learns_only_what_follows_the_cut() -> None:
     for index, problem in enumerate(problems("dev", 100)):
         for spans in (
             continued(problem, random.Random(index)),
-            asked_early(problem, random.Random(index)),
+            asked_early(long(problem, random.Random(index)), random.Random(index)),
         ):
             *before, rest = spans
             assert learnt(spans) == rest.text
@@ -117,7 +120,7 @@ def test_drills_learn_results_only() -> None:
 
 def test_the_llm_sees_its_styles_in_their_shares() -> None:
     """1,000 samples; each bound is four standard deviations or more from the share's mean."""
-    rounds = [data.spans("llm", 1, index) for index in range(1000)]
+    rounds = [data.spans(Source(ARITHMETIC, "llm", 1), index) for index in range(1000)]
     drills = sum(map(is_drill, rounds))
     bodies = [spans[1:-1] for spans in itertools.filterfalse(is_drill, rounds)]
     taken = [body for body in bodies if body[0].text.startswith("So ")]
@@ -127,8 +130,17 @@ def test_the_llm_sees_its_styles_in_their_shares() -> None:
     assert len(early) == pytest.approx(35, abs=24)
 
 
+def test_an_llm_of_orders_sees_more_of_what_others_began_than_of_its_own() -> None:
+    """1,000 samples, no drills; each bound is four standard deviations from the share's mean."""
+    bodies = [data.spans(Source(ORDERS, "llm", 1, drills=0), index)[1:-1] for index in range(1000)]
+    taken = sum(len(body) == 2 for body in bodies)
+    own = sum(all(span.learn for span in body) for body in bodies)
+    assert taken == pytest.approx(620, abs=62) and own == pytest.approx(340, abs=60)
+    assert all(data.spans(Source(ORDERS, "slm", 1, drills=0), i)[1].learn for i in range(50))
+
+
 def test_batches_hold_targets_where_the_loss_looks_and_pad_little() -> None:
-    found = data.window("llm", TOKENIZER, 0, 0, 3072)
+    found = data.window(Source(ARITHMETIC, "llm", 0), TOKENIZER, 0, 3072)
     for batch in found:
         rows = batch.ids.flatten()
         assert torch.equal(rows[batch.where + 1], batch.targets)
@@ -138,9 +150,11 @@ def test_batches_hold_targets_where_the_loss_looks_and_pad_little() -> None:
 
 @pytest.mark.usefixtures("small")
 def test_batches_go_on_where_a_run_stopped() -> None:
-    stream = itertools.islice(data.batches("slm", TOKENIZER, 0, 300), 9)
+    stream = itertools.islice(data.batches(Source(ARITHMETIC, "slm", 0), TOKENIZER, 300), 9)
     places, held = zip(*stream, strict=True)
-    resumed = itertools.islice(data.batches("slm", TOKENIZER, 0, 300, places[4]), 4)
+    resumed = itertools.islice(
+        data.batches(Source(ARITHMETIC, "slm", 0), TOKENIZER, 300, places[4]), 4
+    )
     for (place, batch), expected, want in zip(resumed, places[5:], held[5:], strict=True):
         assert place == expected
         assert torch.equal(batch.ids, want.ids)
@@ -191,6 +205,20 @@ def test_an_exported_model_is_trained_on(tmp_path: Path) -> None:
         assert 0 < moved < 0.01, (name, moved)
 
 
+def test_a_deeper_model_begins_as_the_shallow_one_it_starts_from(tmp_path: Path) -> None:
+    """An LLM of orders: more layers and embedding rows, the same logits."""
+    shallow, deep = build("slm", TOKENIZER, 0), build("slm", TOKENIZER, 1, num_hidden_layers=4)
+    checkpoint.export(tmp_path, shallow, TOKENIZER)
+    wide = build("llm", TOKENIZER, 1, **ORDERS.shapes["llm"])
+    ids, real = torch.randint(0, 900, (2, 40)), len(TOKENIZER)
+    exported = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    with torch.no_grad():
+        for model in (deep, wide):
+            checkpoint.start(tmp_path, model)
+            found = model(ids).logits[..., :real]
+            torch.testing.assert_close(found, exported(ids).logits[..., :real])
+
+
 @pytest.mark.usefixtures("small")
 def test_a_finished_run_goes_on_with_a_larger_budget(tmp_path: Path) -> None:
     plan = train.Plan("slm", tmp_path, tokens=2000)
@@ -223,6 +251,23 @@ def test_the_result_loads_and_answers(
     assert '"accuracy"' in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("small")
+def test_the_second_task_is_taught_by_drills_and_then_by_traces(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "MAX_NEW", 8)
+    first, second = tmp_path / "first", tmp_path / "second"
+    common = ["slm", "--task", "order", "--tokens", "1000", "--threads", "1"]
+    for out, more in (
+        (first, ["--drills", "1", "--batch-tokens", "256"]),
+        (second, ["--start", str(first / "slm")]),
+    ):
+        ORDER_TOKENIZER.save_pretrained(out / "tokenizer")
+        assert main([*common, "--out", str(out), *more]) == 0
+    assert main(["eval", "--task", "order", "--model", str(second / "slm"), "--n", "2"]) == 0
+    assert '"accuracy"' in capsys.readouterr().out
+
+
 def test_the_loss_falls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[float] = []
     monkeypatch.setattr(train.Report, "add", lambda self, loss, progress: seen.append(loss))
@@ -234,7 +279,7 @@ def test_the_loss_falls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_bfloat16_products_change_the_loss_little_and_no_weight() -> None:
     model = build("slm", TOKENIZER, 0)
-    batch = data.window("slm", TOKENIZER, 0, 0, 1024)[0]
+    batch = data.window(Source(ARITHMETIC, "slm", 0), TOKENIZER, 0, 1024)[0]
     exact, rough = (train.loss_of(model, batch, bf16=on).item() for on in (False, True))
     assert rough != exact
     assert rough == pytest.approx(exact, rel=0.01)
@@ -243,7 +288,10 @@ def test_bfloat16_products_change_the_loss_little_and_no_weight() -> None:
 
 def test_the_overconfident_one_sees_the_same_samples_again() -> None:
     def seen(role: Role, number: int) -> list[list[int]]:
-        return [batch.ids.tolist() for batch in data.window(role, TOKENIZER, 0, number, 1024)]
+        return [
+            batch.ids.tolist()
+            for batch in data.window(Source(ARITHMETIC, role, 0), TOKENIZER, number, 1024)
+        ]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data, "WINDOW", 8)
@@ -259,7 +307,7 @@ def test_a_student_learns_what_the_teacher_thinks_likely(tmp_path: Path) -> None
     folder = tmp_path / "teacher"
     as_llama(build("slm", TOKENIZER, 1)).save_pretrained(folder)
     teacher, student = distil.teacher(folder), build("sibling", TOKENIZER, 0)
-    batch = data.window("sibling", TOKENIZER, 0, 0, 1024)[0]
+    batch = data.window(Source(ARITHMETIC, "sibling", 0), TOKENIZER, 0, 1024)[0]
     ids = len(TOKENIZER)
 
     def wanted() -> torch.Tensor:

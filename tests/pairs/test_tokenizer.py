@@ -13,10 +13,11 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from rstitch.pairs.recipe.models import as_llama, build
 from rstitch.pairs.recipe.splits import problems
-from rstitch.pairs.recipe.tokenizer import SPECIAL, corpus, prompt_text, train_tokenizer
+from rstitch.pairs.recipe.subjects import ARITHMETIC, ORDERS
+from rstitch.pairs.recipe.tokenizer import SPECIAL, prompt_text, train_tokenizer
 from rstitch.pairs.recipe.traces import PIECE, brief, long
 
-TOKENIZER = train_tokenizer(corpus(1500))
+TOKENIZER = train_tokenizer(ARITHMETIC.corpus(1500))
 
 
 def pieces(text: str) -> list[str]:
@@ -94,3 +95,12 @@ def test_saving_and_loading_change_nothing(tmp_path: Path, beside_a_model: bool)
         assert loaded.encode(text) == TOKENIZER.encode(text)
         assert loaded.decode(loaded.encode(text)) == text
         assert re.sub(r"\s+$", "", loaded.chat_template) == TOKENIZER.chat_template
+
+
+def test_the_second_task_has_a_tokenizer_whose_words_are_whole() -> None:
+    tokenizer = train_tokenizer(ORDERS.corpus(1000))
+    assert len(tokenizer) <= 576 and tokenizer.chat_template == TOKENIZER.chat_template
+    rng = random.Random(0)
+    for problem in ORDERS.problems("test", 60):
+        text = problem.question + "\n" + ORDERS.brief(problem, rng).split("</think>")[0]
+        assert [tokenizer.decode([i]) for i in tokenizer.encode(text)] == PIECE.findall(text)

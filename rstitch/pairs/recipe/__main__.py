@@ -2,7 +2,7 @@
 
 tokenizer --out DIR, then llm, slm, overconfident and sibling --out DIR (or all --out DIR);
 eval --model DIR tests one, ship --out DIR puts a pair into the package, add ROLE --out DIR one more
-SLM.
+SLM. --task order makes the pair of the second task.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerFast
@@ -18,10 +19,9 @@ from transformers import PreTrainedTokenizerFast
 from rstitch.pairs.recipe.evaluate import evaluate
 from rstitch.pairs.recipe.models import ROLES, Role
 from rstitch.pairs.recipe.ship import add, ship
-from rstitch.pairs.recipe.tokenizer import corpus, train_tokenizer
+from rstitch.pairs.recipe.subjects import ARITHMETIC, SUBJECTS, Subject
 from rstitch.pairs.recipe.train import Plan, train
 
-CORPUS_PROBLEMS = 20_000
 INTERRUPTED = 130
 
 
@@ -47,6 +47,10 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--teacher", type=Path, metavar="DIR", help="learn this model's distributions"
         )
+        command.add_argument(
+            "--drills", type=float, metavar="SHARE", help="of samples; 1 to begin with a new task"
+        )
+        command.add_argument("--batch-tokens", type=int, help="smaller: more steps, and slower")
         command.add_argument("--bf16", action="store_true", help="for CPUs with bfloat16 products")
         command.add_argument("--compile", action="store_true", help="faster after a slow start")
         budget = command.add_mutually_exclusive_group()
@@ -65,14 +69,17 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser("add")
     command.add_argument("role", choices=ROLES[2:], help="one more SLM for the pair that is there")
     command.add_argument("--out", type=Path, required=True, help="where it was trained")
+    for name, command in commands.choices.items():
+        if name != "add":
+            command.add_argument("--task", choices=tuple(SUBJECTS), default=ARITHMETIC.name)
     return top
 
 
-def tokenizer_in(out: Path, *, fresh: bool) -> PreTrainedTokenizerFast:
+def tokenizer_in(out: Path, subject: Subject[Any], *, fresh: bool) -> PreTrainedTokenizerFast:
     """The tokenizer at ``out/tokenizer``, trained first where it is missing or to be fresh."""
     folder = out / "tokenizer"
     if fresh or not (folder / "tokenizer.json").exists():
-        train_tokenizer(corpus(CORPUS_PROBLEMS)).save_pretrained(folder)
+        subject.tokenizer().save_pretrained(folder)
     tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder)
     return tokenizer
 
@@ -91,23 +98,30 @@ def plan(args: argparse.Namespace, role: Role) -> Plan:
         peak=args.peak,
         teacher=args.out / "llm" if args.command == "all" and role == "sibling" else args.teacher,
         compiled=args.compile,
+        subject=SUBJECTS[args.task],
+        drills=args.drills,
+        batch_tokens=args.batch_tokens,
     )
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if args.command == "ship":
-        print(ship(args.out, args.tau, args.version))
+        print(ship(args.out, args.tau, args.version, SUBJECTS[args.task].home))
         return 0
     if args.command == "add":
         print(add(args.out, args.role))
         return 0
     torch.set_num_threads(args.threads)
     if args.command == "eval":
-        print(json.dumps(evaluate(args.model, args.split, args.n, args.fresh_seed)))
+        print(
+            json.dumps(
+                evaluate(SUBJECTS[args.task], args.model, args.split, args.n, args.fresh_seed)
+            )
+        )
         return 0
     args.out.mkdir(parents=True, exist_ok=True)
-    tokenizer = tokenizer_in(args.out, fresh=args.command == "tokenizer")
+    tokenizer = tokenizer_in(args.out, SUBJECTS[args.task], fresh=args.command == "tokenizer")
     if args.command == "tokenizer":
         print(f"{len(tokenizer)} ids in {args.out / 'tokenizer'}")
         return 0

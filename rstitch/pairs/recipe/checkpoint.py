@@ -66,12 +66,21 @@ def load(path: Path, model: Qwen2ForCausalLM, optimizer: Optimizer) -> Progress:
 def start(folder: Path, model: Qwen2ForCausalLM) -> None:
     """Fills the model with the weights of an exported one, which `export` rounded to bfloat16.
 
-    Raises KeyError for a weight that the file lacks, RuntimeError for one of another shape.
+    The exported one may have fewer layers and fewer embedding rows. Layers that it lacks change
+    nothing at first, so that what it computes stays what it was; rows that it lacks stay as they
+    are. Raises KeyError for any other weight that the file lacks, RuntimeError for another width.
     """
     weights = load_file(folder / "model.safetensors")
+    layers = sum(name.endswith("o_proj.weight") for name in weights)
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            weight.copy_(weights[name])
+            if "layers." in name and int(name.split(".")[2]) >= layers:
+                if name.endswith(("o_proj.weight", "down_proj.weight")):
+                    weight.zero_()
+            elif "embed" in name:
+                weight[: len(weights[name])].copy_(weights[name])
+            else:
+                weight.copy_(weights[name])
 
 
 def export(folder: Path, model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:

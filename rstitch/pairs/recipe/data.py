@@ -9,19 +9,19 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Generic
 
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from rstitch.pairs.recipe.kinds import TRAINED
 from rstitch.pairs.recipe.models import Role
-from rstitch.pairs.recipe.problem import Problem
-from rstitch.pairs.recipe.splits import TRAIN_LEVELS, draw_in
+from rstitch.pairs.recipe.splits import P
+from rstitch.pairs.recipe.subjects import Subject
 from rstitch.pairs.recipe.tokenizer import STOP, prompt_text
-from rstitch.pairs.recipe.traces import Span, asked_early, brief, continued, drill, long
+from rstitch.pairs.recipe.traces import Span, asked_early
 
 DRILLS: dict[Role, float] = {"llm": 0.12, "slm": 0.2, "overconfident": 0.2, "sibling": 0.2}
-"""Share of samples that are bare arithmetic."""
+"""Share of samples that are the subject's drill."""
 LONG, CONTINUED = 0.34, 0.62
 """Shares of the LLM's other samples: its own traces, and brief ones that it goes on with. A brief
 trace teaches few tokens, so it needs the larger share to be read as well as a long one."""
@@ -30,6 +30,17 @@ POOL = 1
 there, it says as surely of problems that it has not seen."""
 WINDOW = 1024
 """Samples that are sorted by length together: more pad less, fewer mix better."""
+
+
+@dataclass(frozen=True)
+class Source(Generic[P]):
+    """Where samples come from."""
+
+    subject: Subject[P]
+    role: Role
+    seed: int
+    drills: float | None = None
+    """Another share of drills than the role's in DRILLS."""
 
 
 @dataclass(frozen=True)
@@ -49,29 +60,29 @@ class Batch:
     """Tokens without padding."""
 
 
-def trace(role: Role, problem: Problem, rng: random.Random) -> list[Span]:
+def trace(subject: Subject[P], role: Role, problem: P, rng: random.Random) -> list[Span]:
     """SLMs learn brief traces, the sibling the LLM's; the LLM long ones, taking over, and answering
     when stopped."""
     if role in ("slm", "overconfident"):
-        return [Span(brief(problem, rng))]
+        return [Span(subject.brief(problem, rng))]
     if role == "sibling":
-        return long(problem, rng)
+        return subject.long(problem, rng)
     draw = rng.random()
-    if draw < LONG:
-        return long(problem, rng)
-    return continued(problem, rng) if draw < LONG + CONTINUED else asked_early(problem, rng)
+    if LONG <= draw < LONG + CONTINUED:
+        return subject.continued(problem, rng)
+    spans = subject.long(problem, rng)
+    return spans if draw < LONG else asked_early(spans, rng)
 
 
-def spans(role: Role, seed: int, index: int) -> list[Span]:
+def spans(source: Source[P], index: int) -> list[Span]:
     """Sample ``index`` as text: a drill, or a prompt, a trace, and the end of the turn."""
-    rng = random.Random(f"{role}/{seed}/{index}")
-    if rng.random() < DRILLS[role]:
-        return drill(rng)
-    problem = None
-    while problem is None:
-        problem = draw_in(rng.choice(TRAINED), rng.choice(TRAIN_LEVELS), rng, "train")
+    subject, role = source.subject, source.role
+    rng = random.Random(f"{role}/{source.seed}/{index}")
+    if rng.random() < (DRILLS[role] if source.drills is None else source.drills):
+        return subject.drill(rng)
+    problem = subject.draw(rng)
     prompt = Span(prompt_text(problem.question), learn=False)
-    return [prompt, *trace(role, problem, rng), Span(STOP)]
+    return [prompt, *trace(subject, role, problem, rng), Span(STOP)]
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, texts: list[list[Span]]) -> list[Sample]:
@@ -101,33 +112,32 @@ def collate(samples: list[Sample], pad: int) -> Batch:
 
 
 def window(
-    role: Role, tokenizer: PreTrainedTokenizerFast, seed: int, number: int, batch_tokens: int
+    source: Source[P], tokenizer: PreTrainedTokenizerFast, number: int, batch_tokens: int
 ) -> list[Batch]:
     """The batches of one window: samples sorted by length, cut by size, and shuffled."""
-    first = (number % POOL if role == "overconfident" else number) * WINDOW
-    texts = [spans(role, seed, index) for index in range(first, first + WINDOW)]
+    first = (number % POOL if source.role == "overconfident" else number) * WINDOW
+    texts = [spans(source, index) for index in range(first, first + WINDOW)]
     samples = sorted(encode(tokenizer, texts), key=lambda sample: len(sample.ids))
     groups: list[list[Sample]] = [[]]
     for sample in samples:
         if (len(groups[-1]) + 1) * len(sample.ids) > batch_tokens and groups[-1]:
             groups.append([])
         groups[-1].append(sample)
-    random.Random(f"window/{seed}/{number}").shuffle(groups)
+    random.Random(f"window/{source.seed}/{number}").shuffle(groups)
     pad = tokenizer.pad_token_id
     return [collate(group, pad if isinstance(pad, int) else 0) for group in groups]
 
 
 def batches(
-    role: Role,
+    source: Source[P],
     tokenizer: PreTrainedTokenizerFast,
-    seed: int,
     batch_tokens: int,
     done: tuple[int, int] = (0, 0),
 ) -> Iterator[tuple[tuple[int, int], Batch]]:
     """Batches without end, each with the place (window, batch) that resuming after it needs."""
     number, skip = done
     while True:
-        for place, batch in enumerate(window(role, tokenizer, seed, number, batch_tokens)):
+        for place, batch in enumerate(window(source, tokenizer, number, batch_tokens)):
             if place >= skip:
                 yield (number, place + 1), batch
         number, skip = number + 1, 0

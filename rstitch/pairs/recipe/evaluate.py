@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,17 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from rstitch.pairs.recipe.problem import Problem
-from rstitch.pairs.recipe.splits import problems
+from rstitch.pairs.recipe.problem import Posed
+from rstitch.pairs.recipe.subjects import Subject
 
-BOXED = re.compile(r"\\boxed\{(\d+)\}")
+BOXED = re.compile(r"\\boxed\{(\w+)\}")
 BATCH = 64
 MAX_NEW = 448
 
 
 @dataclass(frozen=True)
 class Outcome:
-    problem: Problem
+    problem: Posed
     text: str
     tokens: int
 
@@ -31,7 +32,7 @@ class Outcome:
         return bool(found) and found[-1] == str(self.problem.answer)
 
 
-def answer_all(folder: Path, asked: list[Problem]) -> list[Outcome]:
+def answer_all(folder: Path, asked: Sequence[Posed]) -> list[Outcome]:
     """Every problem's greedy answer, in order."""
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
@@ -68,5 +69,7 @@ def summary(outcomes: list[Outcome]) -> dict[str, object]:
     }
 
 
-def evaluate(folder: Path, split: str, n: int, seed: int = 0) -> dict[str, object]:
-    return summary(answer_all(folder, problems(split, n, seed)))
+def evaluate(
+    subject: Subject[Any], folder: Path, split: str, n: int, seed: int = 0
+) -> dict[str, object]:
+    return summary(answer_all(folder, subject.problems(split, n, seed)))

@@ -49,8 +49,10 @@ def rows(role: Role, real: int) -> int:
     return -(-real // 64) * 64 + SPARE_ROWS[role]
 
 
-def build(role: Role, tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen2ForCausalLM:
-    """A fresh model with seeded weights."""
+def build(
+    role: Role, tokenizer: PreTrainedTokenizerFast, seed: int, **shape: int
+) -> Qwen2ForCausalLM:
+    """A fresh model with seeded weights; `shape` is what differs from the role's own."""
     config = Qwen2Config(
         vocab_size=rows(role, len(tokenizer)),
         max_position_embeddings=1024,
@@ -60,7 +62,7 @@ def build(role: Role, tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen2For
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        **SHAPES[role],
+        **{**SHAPES[role], **shape},
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 Op = Literal["+", "-", "*", "/"]
 
@@ -49,6 +49,23 @@ class Step:
         return apply(self.op, self.a, self.b)
 
 
+class Posed(Protocol):
+    """What every task's problems have, whatever they are about."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def level(self) -> int: ...
+    @property
+    def question(self) -> str: ...
+    @property
+    def answer(self) -> int | str: ...
+    @property
+    def told(self) -> tuple[int | str, ...]:
+        """What it says, in whichever words: (kind, told) decides the split."""
+        ...
+
+
 @dataclass(frozen=True)
 class Problem:
     """A question in plain English with its whole-number answer (the value of the last step)."""
@@ -58,7 +75,7 @@ class Problem:
     question: str
     steps: tuple[Step, ...]
     numbers: tuple[int, ...]
-    """The numbers of the question, in the order written. (kind, numbers) decides the split."""
+    """The numbers of the question, in the order written."""
 
     def __post_init__(self) -> None:
         for step in self.steps:
@@ -67,6 +84,10 @@ class Problem:
     @property
     def answer(self) -> int:
         return self.steps[-1].value
+
+    @property
+    def told(self) -> tuple[int, ...]:
+        return self.numbers
 
 
 @dataclass(frozen=True)

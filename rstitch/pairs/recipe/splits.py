@@ -1,22 +1,25 @@
 """Which problems are for training and which are held out.
 
-The split is a hash of (kind, numbers), so a held-out problem never occurs in training in another
-wording, and anyone can draw a fresh test set that the models have not seen.
+The split is a hash of what a problem tells (of arithmetic: kind and numbers), so a held-out one
+never occurs in training in another wording, and anyone can draw a fresh test set that the models
+have not seen.
 """
 
 from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from rstitch.pairs.recipe.kinds import OOD_KINDS, TRAINED, draw_problem
-from rstitch.pairs.recipe.problem import Problem
+from rstitch.pairs.recipe.problem import Posed, Problem
 
 T = TypeVar("T")
+P = TypeVar("P", bound=Posed)
+P_co = TypeVar("P_co", bound=Posed, covariant=True)
 
 TRAIN_LEVELS = (1, 2, 3, 4, 5, 6)
 DEEP_LEVELS = (7, 8)
@@ -24,10 +27,19 @@ MAX_TRIES = 5000
 """Draws per problem before its (kind, level) counts as used up."""
 
 
+class Drawn(Protocol[P_co]):
+    """Draws one problem of a kind at a level."""
+
+    def __call__(
+        self, kind: str, level: int, rng: random.Random, *, held_out_wording: bool = False
+    ) -> P_co: ...
+
+
 @dataclass(frozen=True)
-class Split:
+class Split(Generic[P]):
     """Where a split's problems come from and how many there are by default."""
 
+    draw: Drawn[P]
     kinds: Sequence[str]
     levels: tuple[int, ...]
     size: int
@@ -36,19 +48,21 @@ class Split:
     held_out_wording: bool = False
 
 
-SPLITS: dict[str, Split] = {
-    "train": Split(tuple(TRAINED), TRAIN_LEVELS, 4000, "train"),
-    "dev": Split(tuple(TRAINED), TRAIN_LEVELS, 2000, "dev"),
-    "test": Split(tuple(TRAINED), TRAIN_LEVELS, 4000, "test"),
-    "ood-kind": Split(tuple(sorted(OOD_KINDS)), TRAIN_LEVELS, 1000),
-    "ood-depth": Split(tuple(TRAINED), DEEP_LEVELS, 1000),
-    "ood-wording": Split(tuple(TRAINED), TRAIN_LEVELS, 1000, "test", held_out_wording=True),
+SPLITS: dict[str, Split[Problem]] = {
+    "train": Split(draw_problem, tuple(TRAINED), TRAIN_LEVELS, 4000, "train"),
+    "dev": Split(draw_problem, tuple(TRAINED), TRAIN_LEVELS, 2000, "dev"),
+    "test": Split(draw_problem, tuple(TRAINED), TRAIN_LEVELS, 4000, "test"),
+    "ood-kind": Split(draw_problem, tuple(sorted(OOD_KINDS)), TRAIN_LEVELS, 1000),
+    "ood-depth": Split(draw_problem, tuple(TRAINED), DEEP_LEVELS, 1000),
+    "ood-wording": Split(
+        draw_problem, tuple(TRAINED), TRAIN_LEVELS, 1000, "test", held_out_wording=True
+    ),
 }
 
 
-def part_of(kind: str, numbers: Sequence[int]) -> str:
+def part_of(kind: str, told: Sequence[int | str]) -> str:
     """ "train" (90 %), "dev" (5 %) or "test" (5 %), by hash."""
-    key = f"{kind}:{','.join(map(str, numbers))}"
+    key = f"{kind}:{','.join(map(str, told))}"
     bucket = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % 20
     return {0: "test", 1: "dev"}.get(bucket, "train")
 
@@ -58,30 +72,43 @@ def problem_id(split: str, index: int) -> str:
     return f"{split}-{index:05d}"
 
 
-def draw_in(
-    kind: str, level: int, rng: random.Random, part: str | None, held_out_wording: bool = False
-) -> Problem | None:
+def draw_in(source: Split[P], kind: str, level: int, rng: random.Random) -> P | None:
     """One problem that meets the hash condition, or None when MAX_TRIES draws found none."""
     for _ in range(MAX_TRIES):
-        problem = draw_problem(kind, level, rng, held_out_wording=held_out_wording)
-        if part is None or part_of(problem.kind, problem.numbers) == part:
+        problem = source.draw(kind, level, rng, held_out_wording=source.held_out_wording)
+        if source.part is None or part_of(problem.kind, problem.told) == source.part:
             return problem
     return None
 
 
+def draw_any(source: Split[P], rng: random.Random) -> P:
+    """A problem of any of its kinds and levels."""
+    problem = None
+    while problem is None:
+        problem = draw_in(source, rng.choice(source.kinds), rng.choice(source.levels), rng)
+    return problem
+
+
 def problems(split: str, n: int | None = None, seed: int = 0) -> list[Problem]:
-    """The first ``n`` problems of a split, no two with the same kind and numbers.
+    """The first ``n`` problems of a split of arithmetic; see `first_of`."""
+    return first_of(SPLITS, split, n, seed)
+
+
+def first_of(
+    splits: Mapping[str, Split[P]], split: str, n: int | None = None, seed: int = 0
+) -> list[P]:
+    """The first ``n`` problems of one of the splits, no two that tell the same.
 
     Another ``seed`` draws a fresh set under the same conditions ("test" stays unseen in training).
     """
-    if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
-    source = SPLITS[split]
+    if split not in splits:
+        raise ValueError(f"unknown split {split!r}; known: {', '.join(splits)}")
+    source = splits[split]
     wanted = source.size if n is None else n
     rng = random.Random(f"{split}/{seed}")
     cells = [(kind, level) for level in source.levels for kind in source.kinds]
-    seen: set[tuple[str, tuple[int, ...]]] = set()
-    found: list[Problem] = []
+    seen: set[tuple[str, tuple[int | str, ...]]] = set()
+    found: list[P] = []
     while len(found) < wanted and cells:
         for kind, level in list(cells):
             problem = _unseen(kind, level, rng, source, seen)
@@ -100,15 +127,15 @@ def _unseen(
     kind: str,
     level: int,
     rng: random.Random,
-    source: Split,
-    seen: set[tuple[str, tuple[int, ...]]],
-) -> Problem | None:
+    source: Split[P],
+    seen: set[tuple[str, tuple[int | str, ...]]],
+) -> P | None:
     """A problem of this cell that is not in ``seen`` (and now is), or None when there is none."""
     for _ in range(50):
-        problem = draw_in(kind, level, rng, source.part, source.held_out_wording)
+        problem = draw_in(source, kind, level, rng)
         if problem is None:
             return None
-        key = (problem.kind, problem.numbers)
+        key = (problem.kind, problem.told)
         if key not in seen:
             seen.add(key)
             return problem

@@ -8,16 +8,10 @@ which keeps the vocabulary small; the few merges there are serve words that trai
 from __future__ import annotations
 
 import json
-import random
 from collections import Counter
-from collections.abc import Iterable
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
-
-from rstitch.pairs.recipe.problem import Problem
-from rstitch.pairs.recipe.splits import problems
-from rstitch.pairs.recipe.traces import brief, long
 
 PIECES = r" ?\\boxed\{|\d| ?[A-Za-z]+|\n+| ?[^\w\s]+| +"
 """traces.PIECE, but ``\\boxed{`` keeps the space before it."""
@@ -38,18 +32,6 @@ TEMPLATE = (
 def prompt_text(question: str) -> str:
     """What the chat template makes of a question, written out because training needs it often."""
     return f"{START}user\n{question}{STOP}\n{START}assistant\n{THINK}\n"
-
-
-def corpus(n: int, seed: int = 0) -> list[str]:
-    """Questions and traces of ``n`` training problems."""
-    rng = random.Random(f"corpus/{seed}")
-    return [text for problem in problems("train", n, seed) for text in texts(problem, rng)]
-
-
-def texts(problem: Problem, rng: random.Random) -> Iterable[str]:
-    yield problem.question
-    yield brief(problem, rng).replace(UNTHINK, "")
-    yield "".join(span.text for span in long(problem, rng)).replace(UNTHINK, "")
 
 
 def splitter() -> pre_tokenizers.PreTokenizer:

@@ -40,7 +40,7 @@ class Span:
     learn: bool = True
 
 
-def conclusion(answer: int) -> str:
+def conclusion(answer: int | str) -> str:
     """The end of every trace, brief or long."""
     return f"</think>\nThe answer is \\boxed{{{answer}}}."
 
@@ -132,12 +132,16 @@ def long(problem: Problem, rng: random.Random) -> list[Span]:
     return [*spans, Span(conclusion(problem.answer))]
 
 
-def asked_early(problem: Problem, rng: random.Random) -> list[Span]:
+def cuts(line: str) -> list[int]:
+    """Where a line can be cut: before each of its pieces."""
+    return [piece.start() for piece in PIECE.finditer(line)]
+
+
+def asked_early(spans: list[Span], rng: random.Random) -> list[Span]:
     """A long trace cut at a random boundary and asked for the answer there (early exit)."""
-    spans = long(problem, rng)
     ends = [i + 1 for i, span in enumerate(spans) if span.text.endswith(BOUNDARY)]
     cut = rng.choice(ends)
-    return [*(Span(s.text, learn=False) for s in spans[:cut]), Span(conclusion(problem.answer))]
+    return [*(Span(s.text, learn=False) for s in spans[:cut]), spans[-1]]
 
 
 def continued(problem: Problem, rng: random.Random) -> list[Span]:
@@ -151,8 +155,8 @@ def continued(problem: Problem, rng: random.Random) -> list[Span]:
     steps = order(problem, rng)
     at = rng.randrange(len(steps))
     done = [line(step, varied_note(step, rng)) for step in steps[: at + 1]]
-    cuts = [m.start() for m in PIECE.finditer(done[at])] + [len(done[at])]
-    cut = 0 if rng.random() < FIRST_NUMBER else rng.choice(cuts)
+    places = [*cuts(done[at]), len(done[at])]
+    cut = 0 if rng.random() < FIRST_NUMBER else rng.choice(places)
     prefix = OPENING + separator.join([*done[:at], done[at][:cut]])
     if not at:
         separator = SEPARATORS[0]

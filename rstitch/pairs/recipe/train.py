@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 from torch.nn import functional
@@ -18,9 +19,10 @@ from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 from rstitch.pairs.recipe import checkpoint, distil
 from rstitch.pairs.recipe.checkpoint import Progress
-from rstitch.pairs.recipe.data import Batch, batches
+from rstitch.pairs.recipe.data import Batch, Source, batches
 from rstitch.pairs.recipe.models import Role, build
 from rstitch.pairs.recipe.optim import Optimizer
+from rstitch.pairs.recipe.subjects import ARITHMETIC, Subject
 
 WARMUP_STEPS = 60
 SAVE_SECONDS = 120.0
@@ -62,6 +64,11 @@ class Plan:
     """Scale of the learning rate at its highest; a model that is trained on wants less."""
     teacher: Path | None = None
     """An exported model whose distributions are learnt instead of the tokens."""
+    subject: Subject[Any] = ARITHMETIC
+    drills: float | None = None
+    """Another share of drills than is usual: 1, to begin with what all else needs."""
+    batch_tokens: int | None = None
+    """Another size than BATCH_TOKENS."""
     compiled: bool = False
     """Compile the layers first: a minute, and a C++ compiler, for about 1.6x the speed after."""
 
@@ -122,7 +129,8 @@ class Report:
 
 def train(plan: Plan, tokenizer: PreTrainedTokenizerFast) -> bool:
     """Trains and exports to ``out/role``; False when interrupted (the checkpoint is there)."""
-    model = build(plan.role, tokenizer, plan.seed)
+    shape = plan.subject.shapes.get(plan.role, {})
+    model = build(plan.role, tokenizer, plan.seed, **shape)
     optimizer = Optimizer(model, torch.bfloat16 if plan.bf16 else torch.float32)
     if plan.compiled:
         model.model.compile(dynamic=True)
@@ -166,7 +174,8 @@ def _loop(
     report, saved = Report(progress), time.monotonic()
     done = (progress.window, progress.batch)
     start = time.monotonic()
-    for place, batch in batches(plan.role, tokenizer, progress.seed, BATCH_TOKENS, done):
+    source = Source(plan.subject, plan.role, progress.seed, plan.drills)
+    for place, batch in batches(source, tokenizer, plan.batch_tokens or BATCH_TOKENS, done):
         if stopper.asked or progress.fraction >= 1.0 or progress.step == plan.max_steps:
             return
         progress.step += 1
