@@ -132,6 +132,7 @@ def passes(trace: Trace) -> Difference | None:
             return found if trace.end or found.index < len(trace.forwards) else None
     if trace.end and trace.end["reason"] != "cancelled" and walk.at < len(trace.forwards):
         return Difference(walk.at, "is after the one that the last token was read from", "pass")
+    walk.rest()
     if trace.end and walk.caught_up != trace.end["usage"].get("catchup_tokens"):
         said = trace.end["usage"].get("catchup_tokens")
         return _at_end(trace, f"has catchup_tokens {said!r}; the passes make {walk.caught_up}")
@@ -183,6 +184,13 @@ class _Walk:
         if proposal.keep or proposal.taken_back:
             self.kept.append(side)
         return None
+
+    def rest(self) -> None:
+        """Passes over a part of what is unseen, from which nothing was read before the end."""
+        for forward in self.trace.forwards[self.at :]:
+            end = max(0, self._context(forward))
+            read = self.kept[max(0, end - forward.new_tokens) : end]
+            self.caught_up += len(read) - read.count(forward.side)
 
     def _is_reread(self, side: Side, stay: int) -> bool:
         """A pass up to the last token that stays, whose distribution an earlier one had read."""

@@ -225,7 +225,8 @@ def test_a_pass_too_many() -> None:
     trace = copied()
     trace.forwards.append(trace.forwards[-1])
     assert found(trace).record == "pass" and found(trace).index == len(trace.forwards) - 1
-    trace.end["reason"] = "cancelled"  # then the last pass may have read a part of a prompt
+    trace.end["reason"] = "cancelled"  # then the last pass may have read a part of what is unseen
+    trace.end["usage"]["catchup_tokens"] += 1  # here again a token of the other side
     assert check(trace) is None
 
 
@@ -246,6 +247,21 @@ def test_honest_passes_of_every_kind(name: str, settings: dict[str, Any]) -> Non
             next(stream)
         stream.close()
         assert check(stream.trace) is None and stream.trace.end["reason"] == "cancelled"
+
+
+def test_a_cancelled_catch_up_counts_as_far_as_it_went() -> None:
+    """The other side has read all but the last token in chunks of one, and nobody waited."""
+    trace = copied()
+    kept = [p.side for p in trace.proposals if p.keep][:-1]
+    at = len(trace.prompts[Side.LLM])
+    template = trace.forwards[-1]
+    for n in range(1, len(kept) + 1):
+        again = replace(template, side=Side.LLM, new_tokens=1, batch_tokens=1, context=at + n)
+        trace.forwards.append(again)
+    trace.end["reason"] = "cancelled"
+    assert found(trace).record == "end"
+    trace.end["usage"]["catchup_tokens"] += kept.count(Side.SLM)
+    assert check(trace) is None
 
 
 # -- the command ----------------------------------------------------------------------------------
