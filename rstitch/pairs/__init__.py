@@ -21,7 +21,7 @@ from rstitch.units import nats
 
 BUILTIN = Path(__file__).parent / "builtin"
 ORDER = Path(__file__).parent / "order"
-"""The pair of the second task."""
+"""Where a pair of the second task will lie: none has passed yet."""
 PRESETS = Path(__file__).parent / "presets"
 PAPER_TAU = 0.02
 """What the paper calls the sweet spot of its pairs: taken where a pair has no tau of its own."""

@@ -13,7 +13,7 @@ from rstitch.config import EngineConfig
 from rstitch.engine import loader
 from rstitch.engine.loader import LoadedModel, ModelFiles
 from rstitch.errors import BadRequest
-from rstitch.pairs import BUILTIN, ORDER, Preset, SidePreset, memory, weights
+from rstitch.pairs import BUILTIN, Preset, SidePreset, memory, weights
 from rstitch.types import Side
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _gguf(side: SidePreset) -> str:
         return side.source
     if side.gguf:
         return side.gguf
-    if Path(side.source).parent in (BUILTIN, ORDER):
+    if Path(side.source).parent == BUILTIN:
         from rstitch.llamacpp.cache import cached
 
         return str(cached(side.source))

@@ -93,8 +93,8 @@ def test_relations_have_a_question_for_each_place_and_things_for_the_deepest(
 
 
 def test_drills_learn_what_follows_from_the_text_before_them() -> None:
-    """Repeats repeat, and placings agree with the statements so far."""
-    counts = {"repeated": 0, "grown": 0}
+    """Repeats repeat, placings agree with the statements so far, what is looked up was told."""
+    counts = {"repeated": 0, "grown": 0, "looked up": 0}
     for index in range(120):
         spans = drill(random.Random(index))
         if spans[0].text.startswith("Next, "):
@@ -106,11 +106,17 @@ def test_drills_learn_what_follows_from_the_text_before_them() -> None:
                 here = [pair for pair in compares if set(pair) <= {t.lower() for t in order}]
                 low = [thing.lower() for thing in order]
                 assert here and all(low.index(a) < low.index(b) for a, b in here)
+        elif "?" in spans[0].text:
+            counts["looked up"] += 1
+            told = re.split(r"(?<=[.?]) ", spans[0].text.lower())[1:-1]
+            found = [a.text + b.text for a, b in zip(spans[1::2], spans[2::2], strict=True)]
+            assert sorted(one.removeprefix("\nNext, ").lower() for one in found) == sorted(told)
+            assert [one.learn for one in spans[1:]] == [False, True] * len(told)
         else:
             counts["repeated"] += 1
             assert {one.text for one in spans[1:]} == {spans[0].text}
             assert [one.learn for one in spans] == [False, True, True]
-    assert min(counts.values()) >= 35  # of 120, half each: four and a half deviations below
+    assert min(counts.values()) >= 10  # of 120, a quarter at least: four deviations below 30
 
 
 def orders_in(text: str) -> list[tuple[str, ...]]:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from rstitch.pairs.recipe.order.relations import PLACES, RELATIONS, Relation
 
-SIZES = {1: (3, False), 2: (4, False), 3: (4, True), 4: (5, False), 5: (5, True), 6: (6, True)}
-DEEPER = {7: (7, True), 8: (8, True)}
+SIZES = {1: (3, False), 2: (3, True), 3: (4, False), 4: (4, True), 5: (5, False), 6: (5, True)}
+DEEPER = {7: (6, True), 8: (7, True)}
 """Level to how many things there are, and whether the statements come in another order than the
 one in which each has all but one of its things placed."""
 

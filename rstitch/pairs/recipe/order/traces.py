@@ -61,8 +61,14 @@ def line(beginning: str, step: Step, between: str) -> str:
 def brief(problem: Problem, rng: random.Random) -> str:
     """One line for each step, in words and layout that vary."""
     between = rng.choice(BETWEEN)
-    lines = [line(rng.choice(BEGINNINGS), one, between) for one in steps(problem, rng=rng)]
-    return "".join(lines) + end(problem)
+    return "".join(_begun(steps(problem, rng=rng), between, rng)) + end(problem)
+
+
+def _begun(done: Sequence[Step], between: str, rng: random.Random) -> list[str]:
+    """Lines that begin with various words, but for the first: an SLM that were unsure there would
+    be taken over by an LLM that then writes at length."""
+    words = [BEGINNINGS[0], *rng.choices(BEGINNINGS, k=len(done) - 1)]
+    return [line(word, one, between) for word, one in zip(words, done, strict=True)]
 
 
 def end(problem: Problem) -> str:
@@ -107,10 +113,9 @@ def continued(problem: Problem, rng: random.Random) -> list[Span]:
     between = rng.choice(BETWEEN)
     done = steps(problem, rng=rng)
     at = rng.randrange(len(done))
-    before = "".join(line(rng.choice(BEGINNINGS), one, between) for one in done[:at])
-    beginning = rng.choice(BEGINNINGS)
-    begun = line(beginning, done[at], between)
-    begun = begun[: _cut(begun, rng)]
+    *before, begun = _begun(done[: at + 1], between, rng)
+    beginning = begun.split()[0]
+    begun = begun[: _cut(begun, rng) or (0 if at else len(beginning))]
     if not at and between not in begun:
         between = BETWEEN[0]
     if len(begun.split()) < 2:  # even what comes next is the LLM's choice
@@ -120,7 +125,7 @@ def continued(problem: Problem, rng: random.Random) -> list[Span]:
     whole = line(beginning if begun else BEGINNINGS[0], todo[0], between)
     rest = "".join(line(BEGINNINGS[0], one, between) for one in todo[1:])
     return [
-        Span(before + begun, learn=False),
+        Span("".join(before) + begun, learn=False),
         Span(whole[len(begun) :] + rest + end(problem)),
     ]
 
