@@ -34,7 +34,7 @@ from rstitch.pairs import PAPER_TAU, Preset, SidePreset, bound, calibrated, mode
 from rstitch.pairs.check import before_loading, read_pair, suffixes_of
 from rstitch.policy import Policy, make
 from rstitch.policy import load as load_policy
-from rstitch.prompts import Prompt
+from rstitch.prompts import Prompt, starts_thinking
 from rstitch.steering import Limits, within
 from rstitch.stream import Answer, Piece, Stream
 from rstitch.text import ByteLevel, Tokenizer
@@ -245,6 +245,10 @@ class Stitch:
             found[side] = (*ids, *(token for token in ours if token is not None))
         return found
 
+    def starts_thinking(self, prompts: Mapping[Side, Sequence[int]]) -> bool:
+        """Whether a prompt, as `prompts` makes it, has opened the <think> block already."""
+        return starts_thinking((self.decoders[side], ids) for side, ids in prompts.items())
+
     def normalised(self, tau: float | str) -> float:
         """tau as a policy takes it: "0.24nats" is divided by ln V of the LLM."""
         found = units.normalised(tau, self.models[max(self.models)].runner.vocab_size)
@@ -365,12 +369,8 @@ def _decoder(tokenizer: Any) -> Tokenizer:
     own = any(getattr(kind, n, None) is not getattr(plain, n) for n in ("decode", "_decode"))
     if own:
         return _Decoder(tokenizer)
-    found: Tokenizer = tokenizer.backend_tokenizer
-    return (
-        ByteLevel(found)
-        if isinstance(tokenizer.backend_tokenizer.decoder, decoders.ByteLevel)
-        else found
-    )
+    core: Any = tokenizer.backend_tokenizer
+    return ByteLevel(core) if isinstance(core.decoder, decoders.ByteLevel) else core
 
 
 def _alike(tokenizers: Sequence[Any]) -> bool:

@@ -188,9 +188,7 @@ class _Walk:
     def rest(self) -> None:
         """Passes over a part of what is unseen, from which nothing was read before the end."""
         for forward in self.trace.forwards[self.at :]:
-            end = max(0, self._context(forward))
-            read = self.kept[max(0, end - forward.new_tokens) : end]
-            self.caught_up += len(read) - read.count(forward.side)
+            self._count(forward)
 
     def _is_reread(self, side: Side, stay: int) -> bool:
         """A pass up to the last token that stays, whose distribution an earlier one had read."""
@@ -212,9 +210,14 @@ class _Walk:
             wrong = f"has context {forward.context}; there were {len(self.kept)} tokens of answer"
         if wrong:
             return 0, Difference(at, wrong, "pass")
-        read = self.kept[max(0, context - forward.new_tokens) : max(0, context)]
-        self.caught_up += len(read) - read.count(side)
+        self._count(forward)
         return context, None
+
+    def _count(self, forward: Forward) -> None:
+        """What a pass has read of the other side's."""
+        context = self._context(forward)
+        read = self.kept[max(0, context - forward.new_tokens) : max(0, context)]
+        self.caught_up += len(read) - read.count(forward.side)
 
 
 def _sizes(forward: Forward) -> str | None:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rstitch import prompts
 from rstitch.errors import BadRequest
 from rstitch.text import Reasoned, split_reasoning
 from rstitch.trace import Trace
@@ -92,10 +91,7 @@ class Stream(Iterator[Piece]):
     @property
     def starts_thinking(self) -> bool:
         """The prompt already opened the <think> block, as reasoning models' templates do."""
-        words = self._stitch.decoders
-        return prompts.starts_thinking(
-            (words[side], ids) for side, ids in self.trace.prompts.items()
-        )
+        return self._stitch.starts_thinking(self.trace.prompts)
 
     def result(self) -> Answer:
         """Run to the end and return the whole answer."""

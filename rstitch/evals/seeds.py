@@ -6,6 +6,11 @@ import hashlib
 
 
 def seed_of(run: int, problem: str, sample: int = 0) -> int:
-    """56 bits of (seed of the run, problem, sample). Runs are checked by it: it never changes."""
-    key = f"{run}/{problem}/{sample}".encode()
+    """Of (seed of the run, problem, sample). Runs are checked by it: it never changes."""
+    return seed_from(run, problem, sample)
+
+
+def seed_from(*parts: object) -> int:
+    """56 bits of whatever is named, the same in every run."""
+    key = "/".join(map(str, parts)).encode()
     return int.from_bytes(hashlib.sha256(key).digest()[:7], "big")

@@ -7,7 +7,6 @@ the fitted forms, their limits and errors, and every measured point beside it.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from typing import Any
 from rstitch.costs import load_profile
 from rstitch.engine.measure import ROWS
 from rstitch.errors import BadRequest
+from rstitch.files import replaced
 from rstitch.latency.costs import Host, PassCosts
 from rstitch.latency.forms import TERMS, Error, Form, Kind, Limits
 from rstitch.types import Side
@@ -78,13 +78,9 @@ def save(path: Path, profile: Profile) -> None:
         "host": asdict(costs.host),
         "grid": profile.grid,
     }
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        try:
-            beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        with replaced(path) as partial:
+            partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise BadRequest(f"profile {path} cannot be written: {error.strerror}") from error
 

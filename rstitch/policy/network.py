@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rstitch.errors import BadRequest
+from rstitch.files import replaced
 from rstitch.policy.base import Floats
 
 WEIGHTS, CARD = "router.safetensors", "router.json"
@@ -97,13 +97,11 @@ def save(path: Path, network: Network, card: Mapping[str, Any]) -> None:
     text = json.dumps({"version": VERSION, "layers": len(network.layers), **card}, indent=1) + "\n"
     try:
         path.mkdir(parents=True, exist_ok=True)
-        beside = path / f".{WEIGHTS}.{os.getpid()}.tmp"
-        save_file({name: one.contiguous() for name, one in tensors.items()}, beside)
-        beside.chmod(0o644)  # safetensors makes it for its owner alone
-        beside.replace(path / WEIGHTS)
-        beside = path / f".{CARD}.{os.getpid()}.tmp"
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path / CARD)
+        with replaced(path / WEIGHTS) as partial:
+            save_file({name: one.contiguous() for name, one in tensors.items()}, partial)
+            partial.chmod(0o644)  # safetensors makes it for its owner alone
+        with replaced(path / CARD) as partial:
+            partial.write_text(text, encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise BadRequest(f"the router cannot be written to {path}: {error}") from error
 

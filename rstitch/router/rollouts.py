@@ -6,12 +6,12 @@ What a decision was drawn with is in the trace: the score and the action.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rstitch.evals.recording.scored import own_ids
+from rstitch.evals.seeds import seed_from
 from rstitch.policy.base import Policy
 from rstitch.router.prices import Price
 from rstitch.router.problems import Graded
@@ -49,12 +49,6 @@ class Rollout:
     decisions: tuple[Decided, ...]
 
 
-def seed_of(*parts: object) -> int:
-    """Of what is drawn for these: the same in every run."""
-    key = "/".join(map(str, parts)).encode()
-    return int.from_bytes(hashlib.sha256(key).digest()[:7], "big")
-
-
 def roll(
     stitch: Stitch,
     problems: Sequence[tuple[int, Graded]],
@@ -68,7 +62,7 @@ def roll(
     """A group of n for each (index, problem), in order; the coins are those of (seed, index)."""
     streams = [
         stitch.streams(
-            one.text, n=n, policy=policy, sampling=Sampling(seed=seed_of(seed, index)),
+            one.text, n=n, policy=policy, sampling=Sampling(seed=seed_from(seed, index)),
             max_tokens=max_tokens,
         )
         for index, one in problems

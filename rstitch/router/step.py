@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from rstitch.evals.seeds import seed_from
 from rstitch.policy.network import features
 from rstitch.router import dapo
 from rstitch.router.decisions import Places, see
 from rstitch.router.policies import Sampled, held
 from rstitch.router.prices import Price
 from rstitch.router.problems import Graded
-from rstitch.router.rollouts import Rollout, roll, seed_of
+from rstitch.router.rollouts import Rollout, roll
 from rstitch.router.warm import Trainable
 
 if TYPE_CHECKING:
@@ -54,14 +55,16 @@ def groups(
     max_tokens: int,
 ) -> tuple[list[list[Rollout]], dict[str, Any]]:
     """Groups that tell something, as many as wanted or as MOST_DRAWN times the problems give."""
-    order = random.Random(seed_of(seed, "order", step)).sample(range(len(problems)), len(problems))
+    order = random.Random(seed_from(seed, "order", step)).sample(
+        range(len(problems)), len(problems)
+    )
     order = order[: MOST_DRAWN * settings.problems]
     policy = Sampled(file=held(model.network(), f"{seed}"), tau=tau)
     found: list[list[Rollout]] = []
     rolled: list[Rollout] = []
     for at in range(0, len(order), settings.problems):
         part = [(i, problems[i]) for i in order[at : at + settings.problems]]
-        drawn = seed_of(seed, "coins", step)
+        drawn = seed_from(seed, "coins", step)
         for group in roll(stitch, part, policy, tau, price, settings.group, drawn, max_tokens):
             rolled += group
             rewards = dapo.rewards_of(group, settings.price, reference, max_tokens)

@@ -21,6 +21,8 @@ from rstitch.costs import LinearCosts
 from rstitch.errors import BadRequest, BadRun
 from rstitch.evals import directory
 from rstitch.evals.directory import Run
+from rstitch.evals.seeds import seed_from
+from rstitch.files import replaced
 from rstitch.policy import make
 from rstitch.policy.lambdas import shift_of
 from rstitch.policy.network import save
@@ -30,7 +32,6 @@ from rstitch.router.plan import FRONTIER, Plan
 from rstitch.router.policies import Held, held
 from rstitch.router.prices import PassPrices, measured
 from rstitch.router.problems import Graded
-from rstitch.router.rollouts import seed_of
 from rstitch.router.trial import Trial, tried
 from rstitch.router.warm import Trainable, fit
 
@@ -99,17 +100,20 @@ def _carried_out(one: Training, about: Mapping[str, Any]) -> dict[str, Any]:
     gate = _tried(one, "gate", make("entropy", tau=one.plan.tau))
     reference = gate.mean_seconds
     warm = _warm(one, paired)
-    shift = shift_of(one.plan.price, one.prices.hand_off / reference, 1.0)
-    candidates = {"warm": replaced(warm, shift)}
+    hand_off = one.prices.hand_off / reference
+
+    def at(price: float) -> Trainable:
+        return shifted(warm, shift_of(price, hand_off, 1.0))
+
+    candidates = {"warm": at(one.plan.price)}
     if one.plan.steps:
-        candidates["dapo"] = _dapo(one, replaced(warm, shift), reference)
+        candidates["dapo"] = _dapo(one, at(one.plan.price), reference)
     trials = {name: _tried(one, name, _rule(one, model)) for name, model in candidates.items()}
     best = max(trials, key=lambda name: _mean(trials[name].rewards(one.plan.price, reference)))
     frontier = [
-        {"lambda": price, **_tried(one, f"lambda {price:g}", _rule(one, replaced(
-            warm, shift_of(price, one.prices.hand_off / reference, 1.0)))).told()}
+        {"lambda": price, **_tried(one, f"lambda {price:g}", _rule(one, at(price))).told()}
         for price in FRONTIER
-    ]  # fmt: skip
+    ]
     card = card_of(one.plan, paired, one.run, gate, trials, best, frontier, about)
     save(one.out, candidates[best].network(), card)
     return card
@@ -123,7 +127,7 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def replaced(model: Trainable, shift: float) -> Trainable:
+def shifted(model: Trainable, shift: float) -> Trainable:
     """A copy whose log-odds are higher by that much."""
     copy = model.copy()
     with torch.no_grad():
@@ -193,7 +197,7 @@ def _dapo(one: Training, model: Trainable, reference: float) -> Trainable:
         )
         if found:
             batch = step.batch_of(one.stitch, found, settings, reference, one.plan.max_tokens)
-            step.update(model, optimiser, batch, settings, seed_of(one.plan.seed, "rows", at))
+            step.update(model, optimiser, batch, settings, seed_from(one.plan.seed, "rows", at))
         _write_state(one.out / STATE, model, optimiser, at + 1)
         if at not in told:
             one.run.add({"type": "step", "step": at, **about})
@@ -204,15 +208,12 @@ def _dapo(one: Training, model: Trainable, reference: float) -> Trainable:
 def _write_state(
     path: Path, model: Trainable, optimiser: torch.optim.Optimizer, steps: int
 ) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "steps": steps}
     try:
-        torch.save(state, beside)
-        beside.replace(path)
+        with replaced(path) as partial:
+            torch.save(state, partial)
     except (OSError, RuntimeError) as error:
         raise BadRun(f"{path} cannot be written: {error}; make room, and go on") from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _read_state(path: Path, model: Trainable, optimiser: torch.optim.Optimizer) -> int:

@@ -12,7 +12,7 @@ from rstitch.engine.request import Request
 from rstitch.errors import BadRequest
 from rstitch.pairs import bound
 from rstitch.policy import Policy
-from rstitch.prompts import Prompt, starts_thinking
+from rstitch.prompts import Prompt
 from rstitch.server import chat, completions, drawn
 from rstitch.server.chat import Chat
 from rstitch.server.completions import Completion
@@ -59,7 +59,9 @@ class Asking:
             model=body.model or self.names.pair,
             policy=policy,
             requests=requests,
-            thinks=tuple(isinstance(body, Chat) and self._thinks(ids) for ids in found),
+            thinks=tuple(
+                isinstance(body, Chat) and self.stitch.starts_thinking(ids) for ids in found
+            ),
             ignored=ignored(body),
         )
 
@@ -71,7 +73,7 @@ class Asking:
             return policy
         self.names.rules.check_deadline(asked.deadline)
         named = asked.tau is not None or asked.policy is not None or "@" in (body.model or "")
-        most = self._wanted(body) or min(m.runner.max_length for m in self.stitch.models.values())
+        most = self._wanted(body) or min(map(self._context, self.stitch.models))
         try:
             for chosen in (named, True):
                 held = within(
@@ -131,8 +133,13 @@ class Asking:
                 raise bad(told, param, "context_length_exceeded")
 
     def _room(self, side: Side) -> int:
-        context: int = self.stitch.models[side].runner.max_length
+        """Tokens that a prompt may have there, at most."""
+        context = self._context(side)
         return min(context, self.limits.max_prompt_tokens or context)
+
+    def _context(self, side: Side) -> int:
+        length: int = self.stitch.models[side].runner.max_length
+        return length
 
     @cached_property
     def longest(self) -> dict[Side, int]:
@@ -153,7 +160,7 @@ class Asking:
         self._check_ids("logit_bias", ids, max(policy.sides()))
 
     def _fits(self, side: Side, size: int, param: str) -> None:
-        context, most = self.stitch.models[side].runner.max_length, self.limits.max_prompt_tokens
+        context, most = self._context(side), self.limits.max_prompt_tokens
         told = ""
         if most is not None and size > most:
             told = f"this server takes at most {most}"
@@ -185,9 +192,7 @@ class Asking:
 
     def _max_tokens(self, body: Chat | Completion, prompts: Mapping[Side, Sequence[int]]) -> int:
         """Never more than there is room for, so that a queue knows what a request may take."""
-        room: int = min(
-            self.stitch.models[side].runner.max_length - len(ids) for side, ids in prompts.items()
-        )
+        room = min(self._context(side) - len(ids) for side, ids in prompts.items())
         return min(self._wanted(body) or room, room)
 
     def _wanted(self, body: Chat | Completion) -> int | None:
@@ -201,10 +206,6 @@ class Asking:
         if asked is None and isinstance(body, Completion):
             asked = min(COMPLETION_TOKENS, most or COMPLETION_TOKENS)
         return asked or self.limits.default_max_tokens or most
-
-    def _thinks(self, prompts: Mapping[Side, tuple[int, ...]]) -> bool:
-        words = self.stitch.decoders
-        return starts_thinking((words[side], ids) for side, ids in prompts.items())
 
 
 def _prompts(body: Chat | Completion) -> list[Any]:

@@ -20,7 +20,6 @@ from rstitch.baselines.ask import answer
 from rstitch.baselines.outside import Outside, Setting
 from rstitch.evals.methods.base import Method, Pilot, Question, Writing, Written
 from rstitch.policy import make
-from rstitch.prompts import starts_thinking
 from rstitch.types import Side
 
 if TYPE_CHECKING:
@@ -131,7 +130,7 @@ def reply(stitch: Stitch, question: Question, found: Answered) -> Written:
 
 def _recorded(stitch: Stitch, question: Question, found: Answered) -> Written:
     prompts = stitch.prompts(question.text, policy=make("llm"))
-    inside = starts_thinking((stitch.models[side].tokenizer, ids) for side, ids in prompts.items())
+    inside = stitch.starts_thinking(prompts)
     counts = {name: value for name in COUNTED if (value := getattr(found, name))}
     sides = [side.label for side in found.sides]
     extra = {

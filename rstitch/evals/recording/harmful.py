@@ -19,7 +19,6 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from rstitch import prompts
 from rstitch.evals.methods.base import Ask, Method, Question, Writing, Written
 from rstitch.evals.recording.kinds import Kind
 from rstitch.evals.recording.scored import partner
@@ -93,8 +92,7 @@ class Search(Method):
             (answer,) = yield Ask(question.text, rule, question.sampling, left, begun=tuple(prefix))
             begun += [p.token for p in answer.trace.proposals if p.keep]
         given = stitch.prompts(question.text, policy=rule)
-        words = ((stitch.models[side].tokenizer, ids) for side, ids in given.items())
-        inside = prompts.starts_thinking(words)
+        inside = stitch.starts_thinking(given)
         right = self.wrong.is_right(text_of(stitch, self.side, begun), inside)
         self.keep(at, right)
         return right
