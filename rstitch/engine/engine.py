@@ -13,7 +13,7 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -238,17 +238,27 @@ class InProcessEngine:
             picked = scheduler.pick()
             if picked is None:
                 return
-            for side in (picked[0], picked[0].other):
+            for side, chosen in self._tries(*picked):
+                started = self.clock()
                 try:
-                    rows, fed, cached = self._feed(side)
+                    rows, fed, cached = self._feed(side, chosen)
                 except Exception as error:  # a row cannot be made: who asked ends, not the engine
                     self.rows.forget()
                     self._fail([r for r in scheduler.active.values() if r.side is side], error)
                     return
                 if fed:
                     self._run(side, rows, fed, cached)
+                    scheduler.charge(rows, started)
                     return
             raise AssertionError("no row can go on, not even the oldest request's")
+
+    def _tries(self, side: Side, rows: list[Sequence]) -> Iterator[tuple[Side, set[str] | None]]:
+        """What to run, then what else if there is no memory for that: a side, and the names of
+        the rows whose turn it is, or None for all that are on it."""
+        if self.scheduler.turns.contested:
+            yield side, {row.id for row in rows}
+        yield side, None
+        yield side.other, None
 
     def _measure_costs(self) -> None:
         """Once, when rows may have to wait for each other for the first time."""
@@ -297,13 +307,17 @@ class InProcessEngine:
             logits, asked, side, vocab_size, hidden, self.marks, self._gate_threads, self.clock
         )
 
-    def _feed(self, side: Side) -> tuple[list[Sequence], list[Extend], list[int]]:
-        """What each row with room has not seen yet, under the step's token budget; who has waited
-        longest goes first."""
+    def _feed(
+        self, side: Side, chosen: set[str] | None
+    ) -> tuple[list[Sequence], list[Extend], list[int]]:
+        """What each row with room, or each of the chosen, has not seen yet, under the step's token
+        budget; who has waited longest goes first."""
         runner, budget = self.runners[side], self.config.max_step_tokens
         taken = list[tuple[Sequence, Extend, int]]()
         active = list(self.scheduler.active.values())
         ready = self.rows.settle(side, active)
+        if chosen is not None:
+            ready = [row for row in ready if row.id in chosen]
         if len(active) > 1:
             ready.sort(key=lambda row: row.ready_since)
             for sequence in active:
