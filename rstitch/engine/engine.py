@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import torch
@@ -25,6 +25,7 @@ from rstitch.engine import checks, faults, gate, passes
 from rstitch.engine.group import Group
 from rstitch.engine.marks import Marks
 from rstitch.engine.measure import measure
+from rstitch.engine.pump import Pump
 from rstitch.engine.request import Request, sample_ids
 from rstitch.engine.rows import Rows
 from rstitch.engine.runner import Extend, Runner
@@ -77,7 +78,7 @@ class InProcessEngine:
         self.clock = clock
         self.marks = marks
         self.burst = BURST
-        """Seconds of steps between two looks of `events` at what they brought; 0 is one step."""
+        """Seconds of steps after which `events` is told what they brought; 0 is one step."""
         self.scheduler = Scheduler(self.config, clock)
         self.rows = Rows(runners, self.config)
         self._gate_threads = threads_for(self.config)
@@ -144,31 +145,30 @@ class InProcessEngine:
     async def events(self) -> AsyncIterator[Event]:
         """Run steps in a thread of their own and yield what happens, until `close`.
 
-        Steps are taken in bursts: to change threads costs as much as a step of a small model. What
-        one burst brought comes without a wait in between. In the event loop's own pool they would
-        wait for whatever else is done there, and each of its threads would have helpers of its own.
+        They go on whether it is taken or not: a reader that is waited for costs more than a step of
+        a small model. What has not been taken when the reader leaves waits for the next one.
         """
         loop, ready = asyncio.get_running_loop(), asyncio.Event()
-        thread = ThreadPoolExecutor(1, "rstitch-steps")
 
-        def wake() -> None:
-            loop.call_soon_threadsafe(ready.set)
+        def tell() -> None:
+            with suppress(RuntimeError):  # the loop is closed, so nobody reads
+                loop.call_soon_threadsafe(ready.set)
 
-        self._wake = wake
+        pump = Pump(self._steps, lambda: self.idle, tell)
+        self._wake = pump.wake
         try:
             while True:
+                ready.clear()
                 while self._undelivered:
                     yield self._undelivered.popleft()
-                if self._closed:
+                if pump.error is not None:
+                    raise pump.error
+                if self._closed and not self._undelivered:
                     return
-                ready.clear()
-                if self.idle:
-                    await ready.wait()
-                else:  # in its thread it is not cut short where the reader is cancelled
-                    await loop.run_in_executor(thread, self._steps)
+                await ready.wait()
         finally:
-            thread.shutdown(wait=False)
-            if self._wake is wake:
+            pump.stop()
+            if self._wake == pump.wake:
                 self._wake = None
 
     def stats(self) -> dict[str, Any]:
