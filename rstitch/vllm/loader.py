@@ -1,0 +1,94 @@
+"""From files and configuration to a vLLM engine's arguments; nothing is started here."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from typing import Any
+
+from rstitch.config import EngineConfig
+from rstitch.engine.loader import LoadedModel, ModelFiles, context_length
+from rstitch.errors import BadRequest
+from rstitch.pairs.memory import WIDTH as WIDTHS
+from rstitch.pairs.memory import kv_bytes_per_token
+from rstitch.types import Side
+from rstitch.vllm.report import WIDTH
+from rstitch.vllm.side import Shape, VllmSide
+
+GATE = "rstitch.vllm.gate:Gate"
+OURS = ("model", "logits_processors", "logprobs_mode", "max_num_seqs", "skip_tokenizer_init")
+"""vLLM arguments that stitching itself depends on."""
+
+
+def check_machine(config: EngineConfig) -> None:
+    """Raise BadRequest for what cannot be had, before anything is read."""
+    if importlib.util.find_spec("vllm") is None:
+        raise BadRequest("engine is 'vllm', which is not installed; pip install 'rstitch[vllm]'")
+    for side in Side:
+        own_options(config, side)
+
+
+def prepare(files: ModelFiles, config: EngineConfig, side: Side) -> LoadedModel:
+    """A side ready to start."""
+    shape = Shape(
+        files.source,
+        files.vocabulary.size,
+        files.settings.get_text_config().vocab_size,
+        context_length(files.settings),
+        kv_bytes_per_token(files.settings, WIDTHS[config.dtype]),
+    )
+    runner = VllmSide(shape, options(files, config, side))
+    return LoadedModel(
+        files.source,
+        files.tokenizer,
+        runner,
+        files.vocabulary,
+        files.revision,
+        files.trust_remote_code,
+    )
+
+
+def options(files: ModelFiles, config: EngineConfig, side: Side) -> dict[str, Any]:
+    """Arguments of vLLM's engine; the user's own come last."""
+    return {
+        "model": files.source,
+        "revision": files.revision,
+        "trust_remote_code": files.trust_remote_code,
+        "skip_tokenizer_init": True,
+        "generation_config": "vllm",
+        "dtype": config.dtype,
+        "max_model_len": context_length(files.settings),
+        "max_num_seqs": config.max_rows,
+        "max_num_batched_tokens": max(config.max_step_tokens, config.max_rows),
+        "enable_prefix_caching": False,
+        "enforce_eager": config.device == "cpu",  # to compile needs a compiler
+        "logits_processors": [GATE],
+        "logprobs_mode": "processed_logits",
+        "max_logprobs": 2 * WIDTH,
+        "disable_log_stats": True,
+        **own_options(config, side),
+    }
+
+
+def own_options(config: EngineConfig, side: Side) -> dict[str, Any]:
+    """The user's arguments for that side's engine. Raises BadRequest."""
+    name = f"{side.label}_vllm"
+    text = getattr(config, name)
+    if not text:
+        return {}
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise BadRequest(f"{name} is no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise BadRequest(f'{name} is {text}; it must be like {{"tensor_parallel_size": 2}}')
+    for option in OURS:
+        if option in found:
+            raise BadRequest(f"{name} has {option!r}, which rstitch sets itself: leave it out")
+    return found
+
+
+def quieten() -> None:
+    """vLLM tells of errors alone, unless its own variable says otherwise."""
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
