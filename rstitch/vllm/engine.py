@@ -11,6 +11,7 @@ import itertools
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from rstitch.config import EngineConfig
@@ -25,6 +26,7 @@ from rstitch.text import Tokenizer
 from rstitch.types import Event, Side, sample_seed
 from rstitch.vllm import refusals
 from rstitch.vllm.coordinator import Coordinator
+from rstitch.vllm.hush import hushed
 from rstitch.vllm.outbox import Outbox
 from rstitch.vllm.side import VllmSide
 
@@ -162,13 +164,22 @@ class VllmEngine:
             self._open -= ends
 
     async def _start(self) -> None:
+        """Together on a CPU; on a GPU each measures what memory there is, so they take turns."""
         shares = memory.bound(self.runners, self.config.kv_memory, self.config.device)
-        for name, side in self.runners.items():
-            side.start(shares[name])
+        with hushed() as log:
+            starts = [
+                asyncio.to_thread(side.start, shares[name], log)
+                for name, side in self.runners.items()
+            ]
+            if self.config.device == "cpu":
+                await asyncio.gather(*starts)
+            else:
+                for start in starts:
+                    await start
 
     def _stop(self) -> None:
-        for side in self.runners.values():
-            side.stop()
+        with ThreadPoolExecutor() as pool:  # each waits for its processes
+            list(pool.map(VllmSide.stop, self.runners.values()))
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 from typing import Any
 
 from rstitch.config import EngineConfig
@@ -56,6 +55,7 @@ def options(files: ModelFiles, config: EngineConfig, side: Side) -> dict[str, An
         "revision": files.revision,
         "trust_remote_code": files.trust_remote_code,
         "skip_tokenizer_init": True,
+        "use_tqdm_on_load": False,
         "generation_config": "vllm",
         "dtype": config.dtype,
         "max_model_len": context_length(files.settings),
@@ -87,8 +87,3 @@ def own_options(config: EngineConfig, side: Side) -> dict[str, Any]:
         if option in found:
             raise BadRequest(f"{name} has {option!r}, which rstitch sets itself: leave it out")
     return found
-
-
-def quieten() -> None:
-    """vLLM tells of errors alone, unless its own variable says otherwise."""
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")

@@ -16,7 +16,7 @@ class Outbox:
     def __init__(self) -> None:
         self._events: deque[Event] = deque()
         self._news = threading.Condition()
-        self._wake: Callable[[], None] | None = None
+        self._wake: Callable[[], object] | None = None
         self._closed = False
 
     def __len__(self) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rstitch.errors import BadModel
+from rstitch.vllm.hush import Log
 from rstitch.vllm.report import ENOUGH
 
 BLOCK = 256
@@ -66,31 +67,33 @@ class VllmSide:
         """Its process is gone."""
         return self.llm is None or bool(self.llm.errored)
 
-    def start(self, kv_bytes: int) -> None:
-        """On the event loop that will use it; blocks until the model is loaded. kv_bytes: KV memory
-        that it may take.
+    def start(self, kv_bytes: int, log: Log) -> None:
+        """Returns when the model is loaded. kv_bytes: KV memory that it may take.
 
         Raises BadModel with vLLM's own reason.
         """
-        from vllm.engine.arg_utils import AsyncEngineArgs
-        from vllm.v1.engine.async_llm import AsyncLLM
-
         try:
+            from vllm.engine.arg_utils import AsyncEngineArgs
+            from vllm.v1.engine.async_llm import AsyncLLM
+
             args = AsyncEngineArgs(**{"kv_cache_memory_bytes": self._kv(kv_bytes), **self.options})
             self.llm = AsyncLLM.from_engine_args(args)
         except Exception as error:  # of many kinds, some from other processes
-            raise BadModel(f"vLLM cannot run {self.shape.source}: {_line(error)}") from error
+            reason = log.reason() or _line(error)
+            raise BadModel(f"vLLM cannot run {self.shape.source}: {reason}") from error
         cache = self.llm.vllm_config.cache_config
         self._room = (cache.num_gpu_blocks - 1, cache.block_size)  # vLLM keeps one for itself
 
     def _kv(self, kv_bytes: int) -> int:
         """No more than all rows can ever fill."""
-        rows = self.options["max_num_seqs"]
+        rows: int = self.options["max_num_seqs"]
         return min(kv_bytes, self.token_bytes * (rows + 1) * (self.shape.max_length + BLOCK))
 
     def stop(self) -> None:
-        if self.llm is not None:
-            self.llm.shutdown()
+        """End its processes; it takes vLLM some seconds."""
+        llm, self.llm = self.llm, None
+        if llm is not None:
+            llm.shutdown()
 
     def holds(self, lengths: Iterable[int]) -> bool:
         """Whether KV memory holds rows of these lengths together."""
