@@ -217,10 +217,11 @@ class Sequence:
         if limit == 1 and cached == self.length(side) - 1 and self.sides and self.sides[-1] is side:
             return self.tokens[-1:]  # nearly always: it wrote the last token itself
         tokens = self.unseen(side, cached, limit)
-        self._count(side, cached, len(tokens))
+        self.caught_up(side, cached, len(tokens))
         return tokens
 
-    def _count(self, side: Side, cached: int, count: int) -> None:
+    def caught_up(self, side: Side, cached: int, count: int) -> None:
+        """The side has read so many tokens after those cached: `catchup` counts the other's."""
         prompt = len(self.request.prompts[side])
         read = self.sides[max(0, cached - prompt) : max(0, cached + count - prompt)]
         foreign = len(read) - read.count(side)

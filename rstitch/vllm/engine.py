@@ -26,9 +26,9 @@ from rstitch.text import Tokenizer
 from rstitch.types import Event, Side, sample_seed
 from rstitch.vllm import refusals
 from rstitch.vllm.coordinator import Coordinator
-from rstitch.vllm.hush import hushed
 from rstitch.vllm.outbox import Outbox
 from rstitch.vllm.side import VllmSide
+from rstitch.vllm.starting import starting
 
 PATIENCE = 0.02
 """Seconds that `step` waits for an event; whoever wants the engine meanwhile waits as long."""
@@ -166,13 +166,15 @@ class VllmEngine:
     async def _start(self) -> None:
         """Together on a CPU; on a GPU each measures what memory there is, so they take turns."""
         shares = memory.bound(self.runners, self.config.kv_memory, self.config.device)
-        with hushed() as log:
+        with starting(self.config.device) as log:
             starts = [
                 asyncio.to_thread(side.start, shares[name], log)
                 for name, side in self.runners.items()
             ]
             if self.config.device == "cpu":
-                await asyncio.gather(*starts)
+                ends = await asyncio.gather(*starts, return_exceptions=True)
+                for error in filter(None, ends):
+                    raise error
             else:
                 for start in starts:
                     await start

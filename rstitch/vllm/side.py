@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rstitch.errors import BadModel
-from rstitch.vllm.hush import Log
 from rstitch.vllm.report import ENOUGH
+from rstitch.vllm.starting import Log
 
+LINES = 3
+"""Of an error of vLLM's that are told: some begin with a count."""
 BLOCK = 256
 """Tokens of a block of KV memory at most."""
 
@@ -92,8 +94,12 @@ class VllmSide:
     def stop(self) -> None:
         """End its processes; it takes vLLM some seconds."""
         llm, self.llm = self.llm, None
-        if llm is not None:
-            llm.shutdown()
+        if llm is None:
+            return
+        reader = llm.output_handler
+        if reader is not None:  # it takes the end of the process for an accident
+            reader.get_loop().call_soon_threadsafe(reader.cancel)
+        llm.shutdown()
 
     def holds(self, lengths: Iterable[int]) -> bool:
         """Whether KV memory holds rows of these lengths together."""
@@ -103,4 +109,4 @@ class VllmSide:
 
 def _line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else repr(error)
+    return " ".join(lines[:LINES]) if lines else repr(error)

@@ -55,13 +55,14 @@ class Writer:
     async def _turn(self, side: Side) -> None:
         row, clock = self.row, self.home.clock
         session, layout = self._session(side), self._layout(side)
-        fed = row.feed(side, session.cached, row.length(side))
-        new, since, most = len(fed), clock(), row.most - len(row.tokens)
-        async with aclosing(session.turn(fed, self._asked(side, layout), layout, most)) as turn:
+        unseen = row.unseen(side, session.cached, row.length(side))
+        new, since, most = len(unseen), clock(), row.most - len(row.tokens)
+        async with aclosing(session.turn(unseen, self._asked(side, layout), layout, most)) as turn:
             async for reports in turn:
                 now = clock()
                 seconds = (now - since) / len(reports)
                 for report in reports:
+                    row.caught_up(side, session.cached, new)
                     session.cached += new
                     self._commit(side, report, _pass(side, report.rows, new, session, seconds), now)
                     self.home.observe(row, side, report.rows, seconds if new == 1 else None)

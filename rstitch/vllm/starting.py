@@ -1,4 +1,4 @@
-"""What vLLM's processes write to stderr while they start and run, kept off the user's terminal.
+"""Where vLLM's processes are started: their environment, and their stderr off the user's terminal.
 
 They log a great deal, and what is worth a line when one cannot start is only in there. Whoever sets
 vLLM's own VLLM_LOGGING_LEVEL sees all of it instead.
@@ -11,12 +11,14 @@ import re
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
 LEVEL = "VLLM_LOGGING_LEVEL"
+ON_CPU = {"TORCHDYNAMO_DISABLE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+"""vLLM compiles a helper at the first token, for seconds, and binds both engines to the same cores."""
 REASON = re.compile(r"(?:^|\s)((?:[A-Za-z_]+\.)*[A-Za-z]*(?:Error|Exception)): (.+)$")
 
 
@@ -37,19 +39,29 @@ class Log:
 
 
 @contextmanager
-def hushed() -> Iterator[Log]:
-    """Processes started within write to a file that is gone when they are."""
-    with warnings.catch_warnings():
+def starting(device: str) -> Iterator[Log]:
+    """Processes started within get what suits the device and was not set otherwise, and write to a
+    file that is gone when they are."""
+    quiet = not os.environ.get(LEVEL)
+    wanted = {LEVEL: "ERROR"} | (ON_CPU if device == "cpu" else {})
+    with warnings.catch_warnings(), _environment(wanted):
         warnings.simplefilter("ignore")  # of vLLM's imports
-        if os.environ.get(LEVEL):
+        if not quiet:
             yield Log()
             return
-        os.environ[LEVEL] = "ERROR"
-        try:
-            with _stderr_elsewhere() as log:
-                yield log
-        finally:
-            del os.environ[LEVEL]
+        with _stderr_elsewhere() as log:
+            yield log
+
+
+@contextmanager
+def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
+    ours = {name: value for name, value in wanted.items() if not os.environ.get(name)}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name in ours:
+            os.environ.pop(name, None)
 
 
 @contextmanager
