@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 LEVEL = "VLLM_LOGGING_LEVEL"
 ON_CPU = {"TORCHDYNAMO_DISABLE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
-"""vLLM compiles a helper at the first token, for seconds, and binds both engines to the same cores."""
+"""Else vLLM compiles a helper at the first token, and binds both engines to the same cores."""
 REASON = re.compile(r"(?:^|\s)((?:[A-Za-z_]+\.)*[A-Za-z]*(?:Error|Exception)): (.+)$")
 
 

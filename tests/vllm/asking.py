@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -15,6 +17,13 @@ from rstitch.vllm.asked import Asked
 from rstitch.vllm.judge import judge
 from rstitch.vllm.report import Layout, Report
 from rstitch.vllm.slots import Slots
+
+
+def needs_vllm() -> None:
+    """Skip where it is not installed."""
+    if importlib.util.find_spec("vllm") is None:
+        pytest.skip("vLLM is not installed; make vllm")
+
 
 CPU = torch.device("cpu")
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 
 import pytest
 
 from rstitch.api import Stitch, load
+from tests.vllm.asking import needs_vllm
 
 ROWS = 16
 
 
 @pytest.fixture(scope="session")
 def pair() -> Iterator[Stitch]:
-    if importlib.util.find_spec("vllm") is None:
-        pytest.skip("vLLM is not installed; make vllm")
+    needs_vllm()
     with load(engine="vllm", max_rows=ROWS) as found:
         yield found
 
