@@ -2,8 +2,8 @@
 
     python -m benchmarks.vllm_soak [--quick] [--save]      (in an environment with vLLM: make vllm)
 
-2,000 requests to the built-in pair, 16 in flight, of every kind that the engine knows: stitched, one
-side alone, greedy and drawn, with and without leave to go on without the LLM; every tenth is
+2,000 requests to the built-in pair, 16 in flight, of every kind that the engine knows: stitched,
+one side alone, greedy and drawn, with and without leave to go on without the LLM; every tenth is
 cancelled after some tokens. At the half of them the LLM's process is killed (SIGKILL). Afterwards
 each has exactly one end of a kind that it may have, nothing is in flight, the SLM's engine knows no
 session and none of its KV blocks is taken.
@@ -144,7 +144,6 @@ def left_over(stitch: Stitch, side: Side, seconds: float = 10.0) -> dict[str, An
 
 
 def main() -> None:
-    show_bars()
     args = parsed(parser(__doc__, f"{QUICK} requests"))
     count = QUICK if args.quick else REQUESTS
     with rstitch.load(engine="vllm", max_rows=ROWS) as stitch:
@@ -159,6 +158,12 @@ def main() -> None:
         say(f"request {i}: {what}")
     left = found["left"]["sessions"] or found["in_flight"] or not found["left"]["blocks_free"]
     say(f"{count} requests in {seconds:.0f} s: {found['ends']}, {found['degraded']} degraded")
+    show_bars(
+        {
+            "every request has one end, of a kind that it may have": not wrong,
+            "nothing is in flight, no session, no KV block": not left,
+        }
+    )
     right = 0.0 if left else 1 - len(wrong) / count
     finish("vllm_soak", right, 1.0, {**found, "wrong": len(wrong)}, args.save)
 
