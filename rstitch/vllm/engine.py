@@ -182,6 +182,7 @@ class VllmEngine:
     def _stop(self) -> None:
         with ThreadPoolExecutor() as pool:  # each waits for its processes
             list(pool.map(VllmSide.stop, self.runners.values()))
+        self._run(_leave_no_task())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -189,3 +190,11 @@ class VllmEngine:
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         """On the loop, and wait for it."""
         asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+async def _leave_no_task() -> None:
+    """vLLM's own readers run until they are told not to."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

@@ -37,7 +37,8 @@ def prepare(files: ModelFiles, config: EngineConfig, side: Side) -> LoadedModel:
         context_length(files.settings),
         kv_bytes_per_token(files.settings, WIDTHS[config.dtype]),
     )
-    runner = VllmSide(shape, options(files, config, side))
+    code, length = files.trust_remote_code, shape.max_length
+    runner = VllmSide(shape, arguments(files.source, files.revision, code, length, config, side))
     return LoadedModel(
         files.source,
         files.tokenizer,
@@ -48,17 +49,24 @@ def prepare(files: ModelFiles, config: EngineConfig, side: Side) -> LoadedModel:
     )
 
 
-def options(files: ModelFiles, config: EngineConfig, side: Side) -> dict[str, Any]:
-    """Arguments of vLLM's engine; the user's own come last."""
+def arguments(
+    source: str,
+    revision: str | None,
+    trust_remote_code: bool,
+    context: int,
+    config: EngineConfig,
+    side: Side,
+) -> dict[str, Any]:
+    """Of vLLM's engine; the user's own come last."""
     return {
-        "model": files.source,
-        "revision": files.revision,
-        "trust_remote_code": files.trust_remote_code,
+        "model": source,
+        "revision": revision,
+        "trust_remote_code": trust_remote_code,
         "skip_tokenizer_init": True,
         "use_tqdm_on_load": False,
         "generation_config": "vllm",
         "dtype": config.dtype,
-        "max_model_len": context_length(files.settings),
+        "max_model_len": context,
         "max_num_seqs": config.max_rows,
         "max_num_batched_tokens": max(config.max_step_tokens, config.max_rows),
         "enable_prefix_caching": False,

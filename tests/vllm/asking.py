@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import signal
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from rstitch.api import Stitch
 from rstitch.engine.request import Request
 from rstitch.engine.sequence import Sequence
 from rstitch.policy import Policy
@@ -23,6 +27,13 @@ def needs_vllm() -> None:
     """Skip where it is not installed."""
     if importlib.util.find_spec("vllm") is None:
         pytest.skip("vLLM is not installed; make vllm")
+
+
+def kill(stitch: Stitch, side: Side) -> None:
+    """The engine's process, as the system would for want of memory."""
+    engine: Any = stitch.engine
+    for process in engine.runners[side].llm.engine_core.resources.engine_manager.processes:
+        os.kill(process.pid, signal.SIGKILL)
 
 
 CPU = torch.device("cpu")

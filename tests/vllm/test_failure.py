@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -15,17 +13,11 @@ from rstitch.engine.request import Request
 from rstitch.errors import SideLost
 from rstitch.policy import make
 from rstitch.types import Event, Failed, Finished, Sampling, Side
-from tests.vllm.asking import needs_vllm
+from tests.vllm.asking import kill, needs_vllm
 
 PROMPTS = {side: tuple(range(20, 40)) for side in Side}
 LONG: dict[str, Any] = {"sampling": Sampling(seed=1), "max_tokens": 400, "ignore_eos": True}
 BOTH = make("random", p=0.2, q=0.2)
-
-
-def kill(stitch: Stitch, side: Side) -> None:
-    engine: Any = stitch.engine
-    for process in engine.runners[side].llm.engine_core.resources.engine_manager.processes:
-        os.kill(process.pid, signal.SIGKILL)
 
 
 def read(stitch: Stitch, events: dict[str, list[Event]], seconds: float = 60.0) -> None:
