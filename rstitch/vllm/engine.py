@@ -164,14 +164,16 @@ class VllmEngine:
             self._open -= ends
 
     async def _start(self) -> None:
-        """Together on a CPU; on a GPU each measures what memory there is, so they take turns."""
+        """Together on a CPU; on a GPU each measures what memory there is, so they take turns. So do
+        they with variables of their own, of which the process has one set at a time."""
         shares = memory.bound(self.runners, self.config.kv_memory, self.config.device)
         with starting(self.config.device) as log:
             starts = [
                 asyncio.to_thread(side.start, shares[name], log)
                 for name, side in self.runners.items()
             ]
-            if self.config.device == "cpu":
+            own = any(side.environment for side in self.runners.values())
+            if self.config.device == "cpu" and not own:
                 ends = await asyncio.gather(*starts, return_exceptions=True)
                 for error in filter(None, ends):
                     raise error

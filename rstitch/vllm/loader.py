@@ -38,7 +38,8 @@ def prepare(files: ModelFiles, config: EngineConfig, side: Side) -> LoadedModel:
         kv_bytes_per_token(files.settings, WIDTHS[config.dtype]),
     )
     code, length = files.trust_remote_code, shape.max_length
-    runner = VllmSide(shape, arguments(files.source, files.revision, code, length, config, side))
+    options = arguments(files.source, files.revision, code, length, config, side)
+    runner = VllmSide(shape, options, environment(config, side))
     return LoadedModel(
         files.source,
         files.tokenizer,
@@ -75,8 +76,13 @@ def arguments(
         "logprobs_mode": "processed_logits",
         "max_logprobs": 2 * WIDTH,
         "disable_log_stats": True,
-        **own_options(config, side),
+        **{name: value for name, value in own_options(config, side).items() if name != "env"},
     }
+
+
+def environment(config: EngineConfig, side: Side) -> dict[str, str]:
+    """Variables for that side's processes: the key "env" of the user's arguments."""
+    return {name: str(value) for name, value in own_options(config, side).get("env", {}).items()}
 
 
 def own_options(config: EngineConfig, side: Side) -> dict[str, Any]:
@@ -89,8 +95,11 @@ def own_options(config: EngineConfig, side: Side) -> dict[str, Any]:
         found = json.loads(text)
     except ValueError as error:
         raise BadRequest(f"{name} is no JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise BadRequest(f'{name} is {text}; it must be like {{"tensor_parallel_size": 2}}')
+    if not isinstance(found, dict) or not isinstance(found.get("env", {}), dict):
+        raise BadRequest(
+            f'{name} is {text}; it must be like {{"tensor_parallel_size": 2}}, and "env" in it '
+            'like {"CUDA_VISIBLE_DEVICES": "1"}'
+        )
     for option in OURS:
         if option in found:
             raise BadRequest(f"{name} has {option!r}, which rstitch sets itself: leave it out")

@@ -8,7 +8,7 @@ from typing import Any
 
 from rstitch.errors import BadModel
 from rstitch.vllm.report import ENOUGH
-from rstitch.vllm.starting import Log
+from rstitch.vllm.starting import Log, environment
 
 LINES = 3
 """Of an error of vLLM's that are told: some begin with a count."""
@@ -45,6 +45,8 @@ class VllmSide:
     shape: Shape
     options: Mapping[str, Any]
     """vLLM's engine arguments."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables that its processes alone find set."""
     llm: Any = None
     """vLLM's `AsyncLLM` while it runs."""
     _room: tuple[int, int] = field(default=(0, 1))
@@ -79,7 +81,8 @@ class VllmSide:
             from vllm.v1.engine.async_llm import AsyncLLM
 
             args = AsyncEngineArgs(**{"kv_cache_memory_bytes": self._kv(kv_bytes), **self.options})
-            self.llm = AsyncLLM.from_engine_args(args)
+            with environment(self.environment):
+                self.llm = AsyncLLM.from_engine_args(args)
         except Exception as error:  # of many kinds, some from other processes
             reason = log.reason() or _line(error)
             raise BadModel(f"vLLM cannot run {self.shape.source}: {reason}") from error

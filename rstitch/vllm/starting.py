@@ -44,7 +44,8 @@ def starting(device: str) -> Iterator[Log]:
     file that is gone when they are."""
     quiet = not os.environ.get(LEVEL)
     wanted = {LEVEL: "ERROR"} | (ON_CPU if device == "cpu" else {})
-    with warnings.catch_warnings(), _environment(wanted):
+    ours = {name: value for name, value in wanted.items() if not os.environ.get(name)}
+    with warnings.catch_warnings(), environment(ours):
         warnings.simplefilter("ignore")  # of vLLM's imports
         if not quiet:
             yield Log()
@@ -54,14 +55,18 @@ def starting(device: str) -> Iterator[Log]:
 
 
 @contextmanager
-def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
-    ours = {name: value for name, value in wanted.items() if not os.environ.get(name)}
-    os.environ.update(ours)
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """What processes started within find there."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
-        for name in ours:
-            os.environ.pop(name, None)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @contextmanager
