@@ -19,6 +19,7 @@ from rstitch.config import EngineConfig
 from rstitch.engine.attention import NAME
 from rstitch.engine.engine import InProcessEngine
 from rstitch.engine.marks import Marks
+from rstitch.engine.paged.memory import PagedKV
 from rstitch.engine.request import Request
 from rstitch.engine.torch_runner import TorchRunner
 from rstitch.sampling import log_probs
@@ -76,8 +77,16 @@ def model(side: Side, attention: str = NAME) -> PreTrainedModel:
     return Qwen2ForCausalLM(config).eval()
 
 
-def runner(side: Side, max_rows: int = 8) -> TorchRunner:
-    return TorchRunner(model(side), VOCAB, max_rows, 256)
+LAYOUT = "slabs"
+"""Where the KV of new runners lies; tests/engine/test_paged_laws.py sets it to "paged"."""
+PAGE = 8
+"""Tokens of a page there: rows of these models take many."""
+
+
+def runner(side: Side, max_rows: int = 8, layout: str | None = None) -> TorchRunner:
+    paged = (layout or LAYOUT) == "paged"
+    kv = PagedKV(max_rows, 256, PAGE) if paged else None
+    return TorchRunner(model(side), VOCAB, max_rows, 256, kv=kv)
 
 
 def engine(llm: Side = Side.LLM, **settings: Any) -> InProcessEngine:

@@ -1,0 +1,22 @@
+"""The laws of test_laws.py with the KV of both sides in pages."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests import models
+from tests.engine.test_laws import (  # noqa: F401
+    test_a_batch_equals_one_at_a_time,
+    test_catching_up_equals_a_full_recompute,
+    test_company_changes_no_signal,
+    test_one_model_on_both_sides_is_that_model,
+    test_one_side_alone_is_transformers_greedy,
+    test_rewinding_is_the_loop_of_the_document,
+    test_stitching_is_algorithm_1,
+    test_the_ends_of_other_rules_are_one_side_alone,
+)
+
+
+@pytest.fixture(autouse=True)
+def _pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "LAYOUT", "paged")
