@@ -78,15 +78,18 @@ def model(side: Side, attention: str = NAME) -> PreTrainedModel:
 
 
 LAYOUT = "slabs"
-"""Where the KV of new runners lies; tests/engine/test_paged_laws.py sets it to "paged"."""
+"""Where the KV of new runners lies; tests/engine/test_paged_laws.py sets it to "paged", or to
+"static": in pages, and decoding in steps of fixed shape."""
+STEPS: int | None = None
+"""Of a block there; None leaves it to the engine."""
 PAGE = 8
 """Tokens of a page there: rows of these models take many."""
 
 
 def runner(side: Side, max_rows: int = 8, layout: str | None = None) -> TorchRunner:
-    paged = (layout or LAYOUT) == "paged"
-    kv = PagedKV(max_rows, 256, PAGE) if paged else None
-    return TorchRunner(model(side), VOCAB, max_rows, 256, kv=kv)
+    layout = layout or LAYOUT
+    kv = None if layout == "slabs" else PagedKV(max_rows, 256, PAGE)
+    return TorchRunner(model(side), VOCAB, max_rows, 256, kv=kv, static=layout == "static")
 
 
 def engine(llm: Side = Side.LLM, **settings: Any) -> InProcessEngine:
@@ -96,7 +99,10 @@ def engine(llm: Side = Side.LLM, **settings: Any) -> InProcessEngine:
         Side.SLM: runner(Side.SLM, config.max_rows),
         Side.LLM: runner(llm, config.max_rows),
     }
-    return InProcessEngine(runners, frozenset({EOS}), config, marks=MARKS)
+    made = InProcessEngine(runners, frozenset({EOS}), config, marks=MARKS)
+    for blocks in made._blocks.values():
+        blocks.steps = STEPS
+    return made
 
 
 def prompt(length: int, seed: int = 0) -> tuple[int, ...]:

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rstitch.engine import forward
 from rstitch.engine.batch import Batch, Span
 from rstitch.engine.compiled import CompiledStep
+from rstitch.engine.forward import choose
 from rstitch.engine.kv import KVSlabs
 from rstitch.engine.paged.batch import PagedBatch
 from rstitch.engine.paged.memory import PagedKV
@@ -33,16 +33,19 @@ class TorchRunner:
         compile: bool = False,
         threads: Threads | None = None,
         kv: KVSlabs | PagedKV | None = None,
+        static: bool = False,
     ) -> None:
         """Without `threads`, passes run with as many as torch has at the time; without `kv`, KV
-        lies in slabs."""
+        lies in slabs. static: an engine decodes in steps of fixed shape, which takes pages."""
         self.threads = threads
         self.model = model
         self.vocab_size = vocab_size
         self.max_length = max_length
         self.kv = KVSlabs(max_rows, max_length) if kv is None else kv
+        self.static = static
+        assert not static or isinstance(kv, PagedKV), "slabs move as they grow"
         self.device = next(model.parameters()).device
-        self._forward = forward.choose(model)
+        self.forward = choose(model)
         self._compiled = CompiledStep(model) if compile else None
 
     @torch.inference_mode()
@@ -59,7 +62,7 @@ class TorchRunner:
             out = self._compiled_step(self._compiled, kv, batch[0])
             if out is not None:
                 return out
-        return self._eager(self._forward, batch, logits)
+        return self._eager(self.forward, batch, logits)
 
     def extend_hidden(
         self, batch: Sequence[Extend], logits: Wanted = "last"
@@ -67,7 +70,7 @@ class TorchRunner:
         hidden: list[Tensor] = []
 
         def forward(*inputs: Any) -> Tensor:
-            out, states = self._forward.with_hidden(*inputs)
+            out, states = self.forward.with_hidden(*inputs)
             hidden.append(states[0])
             return out
 
@@ -171,7 +174,7 @@ class TorchRunner:
         memory.grow(1, [(slot, 1)])
         batch = self._batch(memory, [Span(slot, 0, 1)])
         ids = torch.zeros(1, 1, dtype=torch.long, device=self.device)
-        self._forward(ids, batch.positions[None], batch, 1)
+        self.forward(ids, batch.positions[None], batch, 1)
         return memory.token_bytes
 
     @torch.inference_mode()

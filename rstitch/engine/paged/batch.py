@@ -31,7 +31,7 @@ class PagedBatch:
     table: Tensor
     """int32 (R, pages): the rows' pages in order, then page 0."""
     starts: Tensor
-    """int32 (R,): each row's first token in the batch."""
+    """int32 (R + 1,): each row's first place in the batch, and the batch's end."""
     counts: Tensor
     """int32 (R,): tokens that it feeds; of a fixed width some are padding, and not among these."""
     ends: Tensor
@@ -55,7 +55,7 @@ class PagedBatch:
             ints([p for s in spans for p in range(s.start, s.end)], torch.int64),
             ints([c for s in spans for c in kv.cells(s.slot, s.start, s.end)], torch.int64),
             ints(kv.table([span.slot for span in spans]), torch.int32),
-            ints([0, *accumulate(fed)][:-1], torch.int32),
+            ints([0, *accumulate(fed)], torch.int32),
             ints(fed, torch.int32),
             ints([span.end for span in spans], torch.int32),
             fed,

@@ -32,6 +32,8 @@ class PagedKV:
         """Tokens by slot; in the pages after them, everything is meaningless."""
         self.slot_of: dict[int, int] = {}
         """For an owner whose rows have names of their own."""
+        self.changes = 0
+        """Counts what may give pages to others."""
         self._free = list(range(max_slots))
 
     # -- how much -------------------------------------------------------------------------------
@@ -71,6 +73,7 @@ class PagedKV:
 
     def grow(self, rows: int, counts: Sequence[tuple[int, int]] = ()) -> None:
         """Make room for so many rows in all, and for what some are fed: (slot, tokens) each."""
+        self.changes += 1
         fed = [(slot, self.length[slot], self.length[slot] + n) for slot, n in counts]
         longest = max([end for *_, end in fed], default=0)
         if longest > self.max_length:
@@ -90,11 +93,13 @@ class PagedKV:
         """Raises RuntimeError when all `max_slots` are taken."""
         if not self._free:
             raise RuntimeError(f"all {self.max_slots} KV slots are taken")
+        self.changes += 1
         slot = heapq.heappop(self._free)
         self.length[slot], self.pages.tables[slot] = 0, []
         return slot
 
     def close(self, slot: int) -> None:
+        self.changes += 1
         del self.length[slot]
         self.pages.cut(slot, 0)
         del self.pages.tables[slot]
@@ -105,6 +110,7 @@ class PagedKV:
 
     def truncate(self, slot: int, n: int) -> None:
         """Forget all but the row's first n tokens."""
+        self.changes += 1
         self.length[slot] = n
         self.pages.cut(slot, self.pages.needed(n))
 

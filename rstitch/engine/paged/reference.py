@@ -25,7 +25,7 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, batch: PagedBatch, extra
     """As in `choice.Backend`: rows become a rectangle (rows, width) of queries."""
     place = torch.arange(batch.width, device=query.device)
     real = place < batch.counts[:, None]
-    at = (batch.starts[:, None] + place).clamp(max=len(query) - 1)
+    at = (batch.starts[:-1, None] + place).clamp(max=len(query) - 1)
     seen_by = batch.ends[:, None] - batch.counts[:, None] + place
     position = torch.where(real, seen_by, batch.ends[:, None] - 1)[:, None, :, None]
     key, value = (_gathered(pool, batch) for pool in (keys, values))
