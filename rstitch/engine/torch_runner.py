@@ -14,6 +14,7 @@ from torch import Tensor
 from rstitch.engine.batch import Batch, Span
 from rstitch.engine.compiled import CompiledStep
 from rstitch.engine.forward import choose
+from rstitch.engine.fused.forward import fuse
 from rstitch.engine.kv import KVSlabs
 from rstitch.engine.paged.batch import PagedBatch
 from rstitch.engine.paged.memory import PagedKV
@@ -47,6 +48,11 @@ class TorchRunner:
         self.device = next(model.parameters()).device
         self.forward = choose(model)
         self._compiled = CompiledStep(model) if compile else None
+
+    def fuse(self) -> None:
+        """Run with fused projections where the model is known; with KV in pages only."""
+        assert isinstance(self.kv, PagedKV), self.kv
+        self.forward = fuse(self.model, self.forward)
 
     @torch.inference_mode()
     def open(self) -> Row:

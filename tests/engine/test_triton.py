@@ -42,9 +42,9 @@ def test_attention_compiles(dtype: str, splits: int, extra: bool) -> None:
     from rstitch.engine.paged import kernels
 
     constants = {
-        "HEADS": 12, "GROUP": 6, "TILE": 2, "PAGE": 64, "DK": 128, "DV": 128, "BLOCK_DK": 128, "BLOCK_DV": 128,
-        "BLOCK_M": 16, "BLOCK_N": 64, "SPLITS": splits, "WINDOW": 128 if extra else 0,
-        "SOFTCAP": 30.0 if extra else 0.0, "SINKS": extra,
+        "HEADS": 12, "GROUP": 6, "TILE": 2, "PAGE": 64, "DK": 128, "DV": 128, "BLOCK_DK": 128,
+        "BLOCK_DV": 128, "BLOCK_M": 16, "BLOCK_N": 64, "SPLITS": splits,
+        "WINDOW": 128 if extra else 0, "SOFTCAP": 30.0 if extra else 0.0, "SINKS": extra,
     }  # fmt: skip
     part = {"part": "*fp32" if splits > 1 else f"*{dtype}"}
     made = compiled(kernels._attend, "query keys values sinks", dtype, constants, **part)
@@ -58,3 +58,18 @@ def test_writing_and_merging_compile() -> None:
     assert compiled(kernels._store, "key value keys values", "bf16", store).asm["cubin"]
     merge = {"HEADS": 12, "DV": 128, "BLOCK_DV": 128, "SPLITS": 16, "SINKS": True}
     assert compiled(kernels._merge, "sinks out", "bf16", merge, part="*fp32").asm["cubin"]
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "fp32"])
+@pytest.mark.parametrize("normed", [False, True])
+def test_what_lies_between_products_compiles(dtype: str, normed: bool) -> None:
+    from rstitch.engine.fused import kernels
+
+    rotate = {"QUERY": 12, "KV": 2, "DIM": 128, "HALF": 64, "BLOCK": 64, "NORM": normed}
+    names = "qkv cos sin q_norm k_norm query keys values"
+    assert compiled(kernels._rotate_store, names, dtype, rotate).asm["cubin"]
+    norm = {"WIDTH": 1536, "BLOCK": 2048, "ADDS": normed}
+    names = "residual new weight summed normed"
+    assert compiled(kernels._add_norm, names, dtype, norm).asm["cubin"]
+    gated = {"WIDTH": 8960, "BLOCK": 1024}
+    assert compiled(kernels._gated, "gate_up out", dtype, gated).asm["cubin"]

@@ -37,20 +37,26 @@ class Backend(Protocol):
 
 
 def backend(device: torch.device) -> Backend:
-    return _chosen(device.type, _interpreted())
+    return _chosen(device.type, has_triton(device))
+
+
+def has_triton(device: torch.device) -> bool:
+    """Whether Triton's kernels run there: on a GPU, or on the CPU if it is told to interpret."""
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    return (device.type == "cuda" or interpreted) and _installed()
 
 
 @lru_cache
-def _chosen(device: str, interpreted: bool) -> Backend:
-    """Triton's kernels where there are Triton and a GPU (or its interpreter); else torch alone."""
-    if (device == "cuda" or interpreted) and importlib.util.find_spec("triton"):
+def _installed() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+@lru_cache
+def _chosen(device: str, kernels_run: bool) -> Backend:
+    if kernels_run:
         from rstitch.engine.paged import kernels
 
         log.info("attention over pages on %s: Triton kernels", device)
         return cast(Backend, kernels)
     log.info("attention over pages on %s: torch, by gathering pages", device)
     return cast(Backend, reference)
-
-
-def _interpreted() -> bool:
-    return os.environ.get("TRITON_INTERPRET") == "1"

@@ -130,6 +130,13 @@ class PagedKV:
             self.layers[index] = (self._pool(key), self._pool(value))
         return self.layers[index]
 
+    def pools(self, index: int, like: Tensor, heads: int, dim: int) -> tuple[Tensor, Tensor]:
+        """`layer` for who has no keys yet: of that shape, in the precision of `like`."""
+        if index not in self.layers:
+            shape = like.new_empty(0, heads, dim)
+            self.layer(index, shape, shape)
+        return self.layers[index]
+
     def table(self, slots: Sequence[int], width: int | None = None) -> list[list[int]]:
         """The slots' tables, filled up with page 0 to that width, or to the longest of them."""
         tables = [self.pages.tables[slot] for slot in slots]

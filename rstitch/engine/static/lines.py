@@ -121,4 +121,4 @@ class Lines:
 
 
 def _filled(values: Sequence[T], width: int, blank: T) -> list[T]:
-    return [*values, *[blank] * (width - len(values))]
+    return list(values) + [blank] * (width - len(values))
