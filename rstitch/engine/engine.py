@@ -261,7 +261,8 @@ class InProcessEngine:
         self._measure = False
         self.rows.forget()  # as many rows as may be
         held = {side: self.rows.lengths(side, active) for side in self.runners}
-        measure(self.runners, held, self.scheduler.costs, self.config.max_rows, self.clock)
+        steps = {side: blocks.seconds for side, blocks in self._blocks.items()}
+        measure(self.runners, held, self.scheduler.costs, self.config.max_rows, self.clock, steps)
 
     def _run(self, side: Side, rows: list[Sequence], fed: list[Extend], cached: list[int]) -> None:
         try:

@@ -245,6 +245,22 @@ def test_steps_of_a_block() -> None:
     assert _steps(0.0, 0.0) == 1
 
 
+def test_step_costs_are_those_of_blocks() -> None:
+    """Before rows first wait for each other; nothing is left in the page of anybody."""
+    pair = static(2, measure_costs=True)
+    count = Counted(pair)
+    requests = [ask(POLICIES["tau 0.65"], n) for n in range(3)]
+    asked: list[int] = []
+    for blocks in pair._blocks.values():
+        blocks.seconds = lambda rows: asked.append(rows) or 0.25
+    got = run(pair, requests)
+    assert sorted(asked) == [1, 1, 5, 5] or len(asked) == 4, asked
+    assert_same_answers(got, run(ordinary(), requests), requests)
+    real = static(2)._blocks[SLM]
+    assert real.seconds(1) > 0 and real.seconds(5) > 0
+    assert real.kv.pages.used == 0 and count.launched
+
+
 def test_graphs_without_cuda_call_the_function_and_let_it_rest_first() -> None:
     calls: list[str] = []
     graphs = Graphs(torch.device("cpu"))

@@ -26,7 +26,7 @@ def answers(stitch: Any, policy: Policy, sampling: Sampling) -> list[list[tuple[
     found: dict[str, list[tuple[Any, ...]]] = {}
     for problem in spread(problems("test"), 2):
         prompts = stitch.prompts(problem.question, policy=policy)
-        asked = Request(prompts, policy, sampling=sampling, max_tokens=60)
+        asked = Request(prompts, policy, sampling=sampling, max_tokens=40)
         found[stitch.engine.submit(asked)] = []
     while not stitch.engine.idle:
         for event in stitch.engine.step():
@@ -47,8 +47,7 @@ def pairs() -> Any:
         yield plain, rstitch.load(max_rows=4)
 
 
-@pytest.mark.parametrize("temperature", [0.0, 0.8])
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize(("policy", "temperature"), [("entropy", 0.8), ("router", 0.0)])
 def test_answers_are_the_same(pairs: Any, policy: str, temperature: float) -> None:
     plain, paged = pairs
     for side in Side:

@@ -40,7 +40,8 @@ class PagedBatch:
     """The places of each row in the batch, padding included, as the host knows them."""
     keys: int
     """No row is longer than this after the pass."""
-    _tiles: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    known_tiles: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    """By `tiles`; who has the same rows again and again keeps it."""
 
     @classmethod
     def of(cls, kv: PagedKV, spans: Sequence[Span], device: torch.device) -> PagedBatch:
@@ -70,11 +71,11 @@ class PagedBatch:
     def tiles(self, size: int) -> tuple[Tensor, Tensor]:
         """The batch cut into pieces of at most so many tokens of one row: int32 (pieces,) each, the
         row, and the piece's first token counted from the row's first."""
-        if size not in self._tiles:
+        if size not in self.known_tiles:
             pairs = [(r, i) for r, n in enumerate(self.fed) for i in range(0, n, size)]
             rows, first = torch.tensor(pairs, dtype=torch.int32).to(self.starts.device).unbind(1)
-            self._tiles[size] = rows.contiguous(), first.contiguous()
-        return self._tiles[size]
+            self.known_tiles[size] = rows.contiguous(), first.contiguous()
+        return self.known_tiles[size]
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, extra: Extra) -> Tensor:
         """What transformers calls per layer: (1, heads, T, dim) -> (1, T, heads, dim)."""

@@ -34,6 +34,8 @@ class PagedKV:
         """For an owner whose rows have names of their own."""
         self.changes = 0
         """Counts what may give pages to others."""
+        self.moves = 0
+        """Counts what gives pools another place, after which captured graphs are void."""
         self._free = list(range(max_slots))
 
     # -- how much -------------------------------------------------------------------------------
@@ -46,6 +48,7 @@ class PagedKV:
         count = max(1, min(most, nbytes // (sum(token) * self.page) - 1))
         if count != self.pages.count:
             self.pages, self.layers = Pages(count, self.page), {}
+            self.moves += 1
         return min(count * self.page, self.max_length)
 
     def fits(self, lengths: Sequence[int]) -> bool:

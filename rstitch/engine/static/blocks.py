@@ -27,6 +27,7 @@ from rstitch.engine.static.lines import MOST, Line, Lines
 from rstitch.engine.static.step import Asked, Model, Step
 from rstitch.engine.taken import Taken
 from rstitch.engine.torch_runner import TorchRunner
+from rstitch.policy.entropy import EntropyThreshold
 from rstitch.types import Side
 
 ROWS = (1, 2, 4, 8, 16, 32, 64)
@@ -57,6 +58,7 @@ class Blocks:
         self.graphs = Graphs(runner.device, graphs)
         self.steps: int | None = None
         """Steps of a block where somebody fixed it; else they follow from how often rows leave."""
+        self._moves = self.kv.moves
         self._lines: dict[int, Lines] = {}
         self._ahead: Launched | None = None
 
@@ -91,6 +93,24 @@ class Blocks:
         if ahead and block.all_stay(seen):
             self._ahead = self._chain(block, seen, steps)
         return block.passes(self.kv, seen, seconds)
+
+    @torch.inference_mode()
+    def seconds(self, rows: int, repeats: int = 3) -> float:
+        """Of a step that decodes so many rows, whose contexts are short. No block is under way."""
+        self._ahead = None
+        lines = self._lines_for(rows)
+        step = self._step(lines, 1, Asked(EntropyThreshold(0.5), 1, False))
+        lines.fill([Line(active=True, left=repeats + 2)] * min(rows, lines.rows))
+        step()
+        lines.send(1)
+        lines.seen(1)
+        started = self.clock()
+        for _ in range(repeats):
+            step()
+        lines.send(1)
+        lines.seen(1)
+        lines.rest()
+        return (self.clock() - started) / repeats
 
     # -- what is asked --------------------------------------------------------------------------
 
@@ -162,6 +182,9 @@ class Blocks:
 
     def _step(self, lines: Lines, width: int, asked: Asked) -> Callable[[], None]:
         """The step's replay. Made for the first time it disturbs the lines."""
+        if self._moves != self.kv.moves:
+            self.graphs.clear()
+            self._moves = self.kv.moves
         key = self._key(lines, width, asked)
         return self.graphs.get(key, lambda: Step(self.model, lines, width, asked), lines.rest)
 

@@ -88,6 +88,7 @@ class Lines:
         """No row is active: whatever runs now writes to the page of nobody."""
         self.fill([])
 
+    @torch.inference_mode()
     def fill(self, lines: Sequence[Line], width: int = 1) -> None:
         """Make these the first lines, the others rest; a block begins. width: of its first step."""
         all_lines = [*lines, *[Line()] * (self.rows - len(lines))]
@@ -97,11 +98,13 @@ class Lines:
         self.lay([line.pages for line in lines])
         self.at.zero_()
 
+    @torch.inference_mode()
     def lay(self, tables: Sequence[Sequence[int]]) -> None:
         """The first rows' pages; all other rows have the page of nobody."""
         blank = [[0] * self.pages] * (self.rows - len(tables))
         self._upload(self.table, [_filled(table, self.pages, 0) for table in tables] + blank)
 
+    @torch.inference_mode()
     def send(self, steps: int) -> None:
         """Have the device copy what so many steps recorded, once they are done."""
         self._seen[:steps].copy_(self.record[:steps], non_blocking=True)

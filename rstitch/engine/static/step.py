@@ -57,6 +57,8 @@ class Step:
         self._places = torch.arange(width, device=device)
         self._starts = torch.arange(lines.rows + 1, dtype=torch.int32, device=device) * width
         self._side = torch.full((lines.rows,), int(model.side), device=device)
+        self._tiles: dict[int, tuple[Tensor, Tensor]] = {}
+        """Made while the step runs for the first time: a capture cannot copy from the host."""
         policy = asked.policy
         self._scores = "score" in policy.reads and model.side in policy.scored
 
@@ -93,6 +95,7 @@ class Step:
             torch.where(active, lines.start + count, 1).int(),
             [self.width] * lines.rows,
             lines.pages * kv.page,
+            self._tiles,
         )
         last = self._starts[:-1] + count - 1
         inputs = lines.fed[:, : self.width].reshape(1, -1), batch.positions[None], batch, last
@@ -132,7 +135,7 @@ class Step:
         """Record the step; a line that goes on on this side feeds its token next, others rest."""
         lines, memory = self.lines, self.asked.memory
         active = lines.active.bool()
-        ended = torch.isin(token, self.model.ends) & lines.stops.bool()
+        ended = (token[:, None] == self.model.ends).any(1) & lines.stops.bool()
         stays = active & decision.keep & (decision.next_side == self._side)
         stays &= ~ended & (lines.left > 1)
         state = torch.where(active[:, None], decision.state, lines.state[:, :memory])
