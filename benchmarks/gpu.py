@@ -79,7 +79,9 @@ def about(pair: Pair, context: int) -> dict[str, Any]:
 
 def single(pair: Pair, costs: steps.Costs, kept: Kept, context: int, tokens: int) -> None:
     """Items 1 to 3 and 5."""
-    speed = kept.get("bandwidth", lambda: steps.bandwidth(pair))
+    if "bandwidth" not in kept.found:  # a fraction of a second, and all else needs it
+        kept.found["bandwidth"] = steps.bandwidth(pair)
+    speed = kept.found["bandwidth"]
     say(f"copy bandwidth {speed / 1e12:.2f} TB/s")
     found = kept.get("floors", lambda: steps.floors(pair, costs, context, speed))
     for side, one in (found or {}).items():
@@ -104,9 +106,12 @@ def single(pair: Pair, costs: steps.Costs, kept: Kept, context: int, tokens: int
                 f"the LLM alone, {one['of_ideal']:.0%} of the ideal; hand-offs {over}"
             )
     for acceptance in ACCEPTANCES:
-        spec = steps.speculative(costs, context, acceptance)
-        kept.found[f"speculative {acceptance}"] = spec
-        say(f"speculative at {acceptance:.0%}: {spec['over_llm']:.2f}x with k = {spec['k']}")
+        spec = kept.get(
+            f"speculative {acceptance}",
+            lambda a=acceptance: steps.speculative(costs, context, a),
+        )
+        if spec:
+            say(f"speculative at {acceptance:.0%}: {spec['over_llm']:.2f}x with k = {spec['k']}")
 
 
 def _alone(pair: Pair, costs: steps.Costs, policy: Any, context: int, tokens: int) -> Any:

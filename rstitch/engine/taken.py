@@ -9,7 +9,7 @@ from rstitch.engine.sequence import Sequence
 from rstitch.types import Proposal
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Taken:
     rows: Many[Sequence]
     sizes: Many[int]

@@ -74,6 +74,7 @@ class Lines:
         self._floats = zeros(torch.float32, rows, len(REAL) + STATE)
         self.table = zeros(torch.int32, rows, pages)
         self.record = zeros(torch.float64, MOST, rows, COLUMNS)
+        self._laid: list[list[int]] = []
         self.at = zeros(torch.int64, 1)
         """Which step of the block comes next."""
         whole, real = self._ints.unbind(1), self._floats.unbind(1)
@@ -100,7 +101,11 @@ class Lines:
 
     @torch.inference_mode()
     def lay(self, tables: Sequence[Sequence[int]]) -> None:
-        """The first rows' pages; all other rows have the page of nobody."""
+        """The first rows' pages; all other rows have the page of nobody. They change every few
+        dozen steps only."""
+        if tables == self._laid:
+            return
+        self._laid = [list(table) for table in tables]
         blank = [[0] * self.pages] * (self.rows - len(tables))
         self._upload(self.table, [_filled(table, self.pages, 0) for table in tables] + blank)
 
