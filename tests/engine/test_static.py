@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from rstitch.engine.fused.forward import FusedForward
 from rstitch.engine.request import Request
 from rstitch.engine.static import blocks as blocks_module
 from rstitch.engine.static.blocks import Blocks, _steps
 from rstitch.engine.static.graphs import Graphs
-from rstitch.engine.static.step import serves
+from rstitch.engine.static.lines import Lines
+from rstitch.engine.static.step import Asked, Step, serves
 from rstitch.policy import make
 from rstitch.types import Sampling, Side
 from tests import models
@@ -159,6 +161,55 @@ def test_a_row_that_leaves_rests_and_nothing_is_launched_for_it() -> None:
         (SLM, 1, len(ask(policy).prompts[SLM]) + 1),
         (LLM, 1, len(ask(policy).prompts[LLM]) + 1),
     ]
+
+
+class HostReads(TorchDispatchMode):
+    """Names the operations that a capture refuses: they read a value, or copy one from the host."""
+
+    FORBIDDEN = (
+        "_local_scalar_dense", "nonzero", "masked_select", "lift_fresh", "unique", "is_nonzero",
+        "equal.default", "bincount",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        masks = func.__name__.startswith("index.") and any(
+            one is not None and one.dtype == torch.bool for one in args[1]
+        )
+        if masks or any(word in func.__name__ for word in self.FORBIDDEN):
+            self.found.append(func.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("width", [1, 8])
+@pytest.mark.parametrize("hot", [False, True])
+@pytest.mark.parametrize("policy", [*SERVED, "hysteresis"])
+def test_a_step_reads_nothing_back(policy: str, hot: bool, width: int, fused: bool) -> None:
+    """Once it has run: what CUDA would refuse to capture is not in it, for any policy served."""
+    rule, runner = POLICIES[policy], models.runner(SLM)
+    if fused:
+        runner.fuse()
+    blocks = Blocks(runner, SLM, frozenset({EOS}))
+    lines = Lines(4, 64, 32, torch.device("cpu"))
+    lines.rest()
+    asked = Asked(rule, len(rule.initial_state()), hot)
+    step = Step(blocks.model, lines, width, asked)
+    step()
+    with HostReads() as reads:
+        step()
+    assert serves(rule) and not reads.found, reads.found
+
+
+def test_what_reads_back_is_noticed() -> None:
+    x = torch.tensor([1.0, 0.0])
+    for read in (lambda: x[x > 0], lambda: float(x.sum()), lambda: torch.tensor([1])):
+        with HostReads() as reads:
+            read()
+        assert reads.found
 
 
 def test_end_of_text_ends_a_row_in_its_block() -> None:
