@@ -13,10 +13,14 @@ from rstitch.engine import loader
 from rstitch.engine.fused.forward import FusedForward
 from rstitch.engine.paged.memory import PagedKV
 from rstitch.engine.request import Request
+from rstitch.engine.static.blocks import Blocks
+from rstitch.engine.static.lines import Lines
+from rstitch.engine.static.step import Asked, Step
 from rstitch.errors import BadRequest
 from rstitch.pairs.recipe.splits import problems, spread
 from rstitch.policy import Policy, make
 from rstitch.types import Finished, Sampling, Side, Token
+from tests.engine.test_static import HostReads
 
 POLICIES = {"entropy": make("entropy", tau=0.05), "router": make("router")}
 
@@ -58,6 +62,18 @@ def test_answers_are_the_same(pairs: Any, policy: str, temperature: float) -> No
     assert got == answers(plain, POLICIES[policy], sampling)
     assert {side for one in got for _, side, _ in one} == set(Side)
     assert paged.engine._blocks[Side.SLM]._lines, "no block was run"
+
+
+@pytest.mark.parametrize("side", Side)
+def test_the_router_reads_nothing_back_either(pairs: Any, side: Side) -> None:
+    runner = pairs[1].engine.runners[side]
+    blocks, lines = Blocks(runner, side, frozenset({3})), Lines(2, 64, 16, torch.device("cpu"))
+    lines.rest()
+    step = Step(blocks.model, lines, 1, Asked(POLICIES["router"], 2, False))
+    step()
+    with HostReads() as reads:
+        step()
+    assert not reads.found, reads.found
 
 
 def test_compiling_is_refused_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
