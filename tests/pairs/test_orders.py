@@ -169,7 +169,7 @@ def test_what_someone_else_began_is_gone_on_with_to_the_right_answer() -> None:
         assert lines[-1] == problem.order
         assert [len(line) for line in lines] == list(range(2, len(problem.order) + 1))
         assert is_right(whole, problem.answer)
-        told = whole.split("From the")[0]
+        told = " ".join(re.findall(r":([^:\n]*)\n", whole.split("From the")[0]))
         begun = {line.split()[0] for line in rest.text.split("From the")[0].split("\n")[1:-1]}
         assert begun <= {BEGINNINGS[0]}
         assert len({between for between in BETWEEN if f"{between} " in told}) == 1

@@ -136,6 +136,11 @@ def test_an_llm_of_orders_sees_more_of_what_others_began_than_of_its_own() -> No
     taken = sum(len(body) == 2 for body in bodies)
     own = sum(all(span.learn for span in body) for body in bodies)
     assert taken == pytest.approx(620, abs=62) and own == pytest.approx(340, abs=60)
+    few = Source(ORDERS, "llm", 1, drills=0, long=0.2)
+    bodies = [data.spans(few, index)[1:-1] for index in range(1000)]
+    taken = sum(len(body) == 2 for body in bodies)
+    own = sum(all(span.learn for span in body) for body in bodies)
+    assert taken == pytest.approx(760, abs=54) and own == pytest.approx(200, abs=51)
     assert all(data.spans(Source(ORDERS, "slm", 1, drills=0), i)[1].learn for i in range(50))
 
 

@@ -50,6 +50,9 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--drills", type=float, metavar="SHARE", help="of samples; 1 to begin with a new task"
         )
+        command.add_argument(
+            "--long", type=float, metavar="SHARE", help="of the LLM's samples: its own traces"
+        )
         command.add_argument("--batch-tokens", type=int, help="smaller: more steps, and slower")
         command.add_argument("--bf16", action="store_true", help="for CPUs with bfloat16 products")
         command.add_argument("--compile", action="store_true", help="faster after a slow start")
@@ -100,6 +103,7 @@ def plan(args: argparse.Namespace, role: Role) -> Plan:
         compiled=args.compile,
         subject=SUBJECTS[args.task],
         drills=args.drills,
+        long=args.long,
         batch_tokens=args.batch_tokens,
     )
 

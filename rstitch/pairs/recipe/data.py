@@ -41,6 +41,8 @@ class Source(Generic[P]):
     seed: int
     drills: float | None = None
     """Another share of drills than the role's in DRILLS."""
+    long: float | None = None
+    """Another share of the LLM's own traces than LONG; brief ones make up for it."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,9 @@ class Batch:
     """Tokens without padding."""
 
 
-def trace(subject: Subject[P], role: Role, problem: P, rng: random.Random) -> list[Span]:
+def trace(
+    subject: Subject[P], role: Role, problem: P, rng: random.Random, long: float = LONG
+) -> list[Span]:
     """SLMs learn brief traces, the sibling the LLM's; the LLM long ones, taking over, and answering
     when stopped."""
     if role in ("slm", "overconfident"):
@@ -68,10 +72,10 @@ def trace(subject: Subject[P], role: Role, problem: P, rng: random.Random) -> li
     if role == "sibling":
         return subject.long(problem, rng)
     draw = rng.random()
-    if LONG <= draw < LONG + CONTINUED:
+    if long <= draw < LONG + CONTINUED:
         return subject.continued(problem, rng)
     spans = subject.long(problem, rng)
-    return spans if draw < LONG else asked_early(spans, rng)
+    return spans if draw < long else asked_early(spans, rng)
 
 
 def spans(source: Source[P], index: int) -> list[Span]:
@@ -82,7 +86,8 @@ def spans(source: Source[P], index: int) -> list[Span]:
         return subject.drill(rng)
     problem = subject.draw(rng)
     prompt = Span(prompt_text(problem.question), learn=False)
-    return [prompt, *trace(subject, role, problem, rng), Span(STOP)]
+    long = LONG if source.long is None else source.long
+    return [prompt, *trace(subject, role, problem, rng, long), Span(STOP)]
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, texts: list[list[Span]]) -> list[Sample]:

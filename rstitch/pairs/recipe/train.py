@@ -67,6 +67,8 @@ class Plan:
     subject: Subject[Any] = ARITHMETIC
     drills: float | None = None
     """Another share of drills than is usual: 1, to begin with what all else needs."""
+    long: float | None = None
+    """Another share of the LLM's own traces than is usual."""
     batch_tokens: int | None = None
     """Another size than BATCH_TOKENS."""
     compiled: bool = False
@@ -174,7 +176,7 @@ def _loop(
     report, saved = Report(progress), time.monotonic()
     done = (progress.window, progress.batch)
     start = time.monotonic()
-    source = Source(plan.subject, plan.role, progress.seed, plan.drills)
+    source = Source(plan.subject, plan.role, progress.seed, plan.drills, plan.long)
     for place, batch in batches(source, tokenizer, plan.batch_tokens or BATCH_TOKENS, done):
         if stopper.asked or progress.fraction >= 1.0 or progress.step == plan.max_steps:
             return

@@ -52,10 +52,12 @@ def listed(things: Sequence[str], between: str) -> str:
 
 
 def line(beginning: str, step: Step, between: str) -> str:
-    """``So Cleo after Ana: Ana, Cleo, Ben.``"""
+    """``So Cleo, Ana before: Ana, Cleo, Ben.`` Its neighbour is looked up before the side of it on
+    which that stands: to say the side first takes both lookups in one step, which even the LLM
+    gets wrong every seventh time."""
     at = step.order.index(step.thing)
-    where = f"after {step.order[at - 1]}" if at else f"before {step.order[1]}"
-    return f"{beginning} {step.thing} {where}: {listed(step.order, between)}.\n"
+    beside = f"{step.order[at - 1]} before" if at else f"{step.order[1]} after"
+    return f"{beginning} {step.thing}, {beside}: {listed(step.order, between)}.\n"
 
 
 def brief(problem: Problem, rng: random.Random) -> str:
