@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from rstitch.engine.engine import InProcessEngine
+from rstitch.engine.pump import Pump
 from rstitch.types import Finished, Token
 from tests.engine.asking import SLM, ask, mixed
 from tests.fakes import EOS, says, scripted, sure
@@ -211,6 +212,27 @@ def test_steps_go_on_while_nobody_takes_what_they_brought() -> None:
 
     events = within(main())
     assert len(events) == 12 and isinstance(events[-1], Finished)
+
+
+def test_a_wake_between_the_last_step_and_the_wait_is_not_lost() -> None:
+    """What `close` does, at the moment at which the thread is about to clear its news."""
+    told, closed = list[bool](), [False]
+
+    def idle() -> bool:
+        pump.wake()  # the news of it is cleared before the next look
+        closed[0] = len(told) >= 2
+        return len(told) >= 1
+
+    def tell() -> None:
+        told.append(closed[0])
+
+    pump = Pump(lambda: None, idle, tell)
+    for _ in range(2000):
+        if any(told):
+            break
+        time.sleep(0.001)
+    pump.stop()
+    assert any(told)
 
 
 def test_the_thread_of_the_steps_ends_with_its_reader() -> None:
