@@ -214,25 +214,23 @@ def test_steps_go_on_while_nobody_takes_what_they_brought() -> None:
     assert len(events) == 12 and isinstance(events[-1], Finished)
 
 
-def test_a_wake_between_the_last_step_and_the_wait_is_not_lost() -> None:
-    """What `close` does, at the moment at which the thread is about to clear its news."""
+def test_a_close_between_a_step_and_the_wait_after_it_is_heard() -> None:
+    """It wakes a thread that is about to forget its news, and to wait."""
     told, closed = list[bool](), [False]
-
-    def idle() -> bool:
-        pump.wake()  # the news of it is cleared before the next look
-        closed[0] = len(told) >= 2
-        return len(told) >= 1
 
     def tell() -> None:
         told.append(closed[0])
+        if not closed[0]:
+            closed[0] = True
+            pump.wake()
 
-    pump = Pump(lambda: None, idle, tell)
+    pump = Pump(lambda: None, lambda: bool(told), tell)
     for _ in range(2000):
         if any(told):
             break
         time.sleep(0.001)
     pump.stop()
-    assert any(told)
+    assert told[:2] == [False, True]
 
 
 def test_the_thread_of_the_steps_ends_with_its_reader() -> None:
