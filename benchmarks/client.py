@@ -47,7 +47,7 @@ def post(body: Any, key: str | None = None, path: str = CHAT) -> bytes:
     """A request as it goes over the line; a body that is no bytes goes as JSON."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     auth = f"authorization: Bearer {key}\r\n" if key else ""
-    head = f"POST {path} HTTP/1.1\r\nhost: rstitch\r\n{auth}content-type: application/json\r\n"
+    head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\n{auth}content-type: application/json\r\n"
     return f"{head}content-length: {len(data)}\r\n\r\n".encode() + data
 
 

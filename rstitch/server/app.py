@@ -16,6 +16,7 @@ from rstitch.errors import RStitchError
 from rstitch.server import info, logs, openapi, writing
 from rstitch.server.errors import Problem, problem_of
 from rstitch.server.guard import Guard
+from rstitch.server.hosts import Hosts, allowed
 from rstitch.server.playground import routes
 from rstitch.server.refusal import Refused
 from rstitch.server.served import Served
@@ -46,6 +47,9 @@ def create(served: Served) -> FastAPI:
             allow_headers=["authorization", "content-type"],
             expose_headers=TOLD,
         )
+    names = allowed(served.config.listen.host, served.config.listen.hosts)
+    if names is not None:
+        app.add_middleware(Hosts, names=names)
     app.add_middleware(Guard)
     return app
 

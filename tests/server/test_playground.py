@@ -34,7 +34,7 @@ def got(served: Served, path: str) -> httpx.Response:
 
     async def get() -> httpx.Response:
         transport = httpx.ASGITransport(create(served))
-        async with httpx.AsyncClient(transport=transport, base_url="http://a") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return await client.get(path)
 
     return asyncio.run(get())
