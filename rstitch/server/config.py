@@ -35,8 +35,8 @@ class Listen:
     cors: tuple[str, ...] = ()
     """Origins whose pages may ask; none if left out, "*" is all."""
     hosts: tuple[str, ...] = ()
-    """Names by which it may be asked, beside this machine's own; if left out, any where it listens for
-    other machines, and none where it does not. "*" is any."""
+    """Names by which it may be asked, beside this machine's own; if left out, any where it listens
+    for other machines, and none where it does not. "*" is any."""
     playground: Literal["auto", "on", "off"] = "auto"
     """The page at /; "auto" shows it where no keys are set."""
     log_format: Literal["auto", "json", "text"] = "auto"
