@@ -71,6 +71,7 @@ class Asking:
         limits = Steering(asked.max_llm_share, asked.max_llm_tokens, asked.deadline)
         if not limits.given():
             return policy
+        self.names.rules.check_limits(f"rstitch.{next(iter(limits.given()))}")
         self.names.rules.check_deadline(asked.deadline)
         named = asked.tau is not None or asked.policy is not None or "@" in (body.model or "")
         most = self._wanted(body) or min(map(self._context, self.stitch.models))

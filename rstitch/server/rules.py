@@ -14,6 +14,7 @@ from typing import Any
 from rstitch.errors import BadRequest
 from rstitch.policy import Policy, make
 from rstitch.policy.registry import POLICIES, find, is_known, is_needed
+from rstitch.policy.steered import Steered
 from rstitch.server.config import Bounds
 from rstitch.server.errors import bad
 from rstitch.server.extra import Asked, Rule
@@ -101,7 +102,20 @@ class Rules:
         except BadRequest as error:
             raise bad(str(error), "rstitch.policy") from None
         self.check_deadline(getattr(found, "deadline", None))
+        if self._bounds_tau and not allowed and not _taus(found):
+            told = f"policy {name!r} has no tau, and this server bounds it; take one that has"
+            raise bad(told, "rstitch.policy")
         return found
+
+    @property
+    def _bounds_tau(self) -> bool:
+        return self.bounds.tau_min is not None or self.bounds.tau_max is not None
+
+    def check_limits(self, name: str) -> None:
+        """Raises Problem (400) where no answer may be steered to a limit such as `name`."""
+        if self.bounds.policies and Steered.name not in self.bounds.policies:
+            told = f"{name} needs the policy 'steered', which this server does not allow"
+            raise bad(told, name)
 
     def _check(self, policy: Policy, param: str) -> None:
         wrong = self.outside(policy)
