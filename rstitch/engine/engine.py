@@ -251,8 +251,8 @@ class InProcessEngine:
                 try:
                     rows, fed, cached = self._feed(side, chosen)
                 except Exception as error:  # a row cannot be made: who asked ends, not the engine
-                    self.rows.forget()
-                    self._fail([r for r in scheduler.active.values() if r.side is side], error)
+                    asking = [row for row in scheduler.active.values() if row.side is side]
+                    self._fault(side, asking, error)
                     return
                 if fed:
                     self._run(side, rows, fed, cached)

@@ -17,7 +17,7 @@ from rstitch.engine import kv, memory
 from rstitch.engine.engine import InProcessEngine
 from rstitch.engine.pressure import SLACK, Claim, settle
 from rstitch.engine.request import Request, sample_ids
-from rstitch.errors import BadRequest
+from rstitch.errors import BadRequest, OutOfMemory
 from rstitch.policy import make
 from rstitch.types import Event, Failed, Sampling, Side, sample_seed
 from tests.hashed import CONTEXT, GIB, hashed
@@ -341,3 +341,17 @@ def test_a_row_that_cannot_be_made_ends_those_who_asked_and_not_the_engine() -> 
     assert all(isinstance(answer.end, Failed) for answer in answers)
     assert_clean(two)
     assert run(two, [ask(3, 10)])[0].steps == run(hashed(), [ask(3, 10)])[0].steps
+
+
+def test_memory_that_runs_out_where_a_row_is_made_is_told_as_such() -> None:
+    def none_left() -> int:
+        raise MemoryError
+
+    two = hashed()
+    ids = [two.submit(ask(n, 4)) for n in range(3)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(two.runners[SLM], "open", none_left)
+        answers = collect(two.step(), ids)
+    errors = [answer.end.error for answer in answers if isinstance(answer.end, Failed)]
+    assert len(errors) == 3 and all(isinstance(error, OutOfMemory) for error in errors)
+    assert_clean(two)
