@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from transformers import AutoModelForCausalLM
 import rstitch
 from rstitch.api import Answer, Stitch
 from rstitch.evals.grade import is_right
-from rstitch.pairs import BUILTIN
+from rstitch.pairs import BUILTIN, ORDER
 from rstitch.pairs.recipe.splits import problems
 from rstitch.policy import Policy, make
 from rstitch.types import Sampling, Side
@@ -83,15 +84,17 @@ def assert_same_tokens(
     assert float(best[0] - best[1]) < TOLERANCE, (at, got[at : at + 3], want[at : at + 3])
 
 
-def test_the_weights_are_the_frozen_ones() -> None:
-    card = json.loads(CARD.read_text())
+@pytest.mark.parametrize("home", [BUILTIN, ORDER])
+def test_the_weights_are_the_frozen_ones(home: Path) -> None:
+    card = json.loads((home / "pair.json").read_text())
     for name, digest in card["sha256"].items():
-        found = hashlib.sha256((BUILTIN / name).read_bytes()).hexdigest()
+        found = hashlib.sha256((home / name).read_bytes()).hexdigest()
         assert found == digest, f"{name} changed: a changed pair is a new version"
 
 
 def test_all_built_in_models_are_small_enough() -> None:
-    sizes = {path: path.stat().st_size for path in BUILTIN.rglob("*") if path.is_file()}
+    files = [path for home in (BUILTIN, ORDER) for path in home.rglob("*") if path.is_file()]
+    sizes = {path: path.stat().st_size for path in files}
     assert sum(sizes.values()) <= 24e6, sizes
     assert max(sizes.values()) <= 16 * 2**20, sizes
 

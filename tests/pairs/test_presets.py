@@ -11,7 +11,7 @@ import pytest
 
 from rstitch import load
 from rstitch.errors import BadPair, BadRequest
-from rstitch.pairs import BUILTIN, names, preset
+from rstitch.pairs import BUILTIN, ORDER, names, preset
 from rstitch.types import Sampling, Side
 from tests.pair import QUESTION, pair
 
@@ -36,13 +36,14 @@ def test_every_pair_that_ships_can_be_read() -> None:
         found = preset(name)
         assert found.name == name and found.slm.source and found.llm.source
         assert found.checked == name.startswith("builtin"), name
-        assert found.measured == (name == "builtin"), name
+        assert found.measured == (name in ("builtin", "builtin-order")), name
 
 
-def test_the_built_in_pair_has_the_tau_of_its_card() -> None:
-    found = preset("builtin")
-    assert found.tau == json.loads((BUILTIN / "pair.json").read_text())["tau"]
-    assert [Path(found.side(side).path) for side in Side] == [BUILTIN / "slm", BUILTIN / "llm"]
+@pytest.mark.parametrize(("name", "home"), [("builtin", BUILTIN), ("builtin-order", ORDER)])
+def test_a_built_in_pair_has_the_tau_of_its_card(name: str, home: Path) -> None:
+    found = preset(name)
+    assert found.tau == json.loads((home / "pair.json").read_text())["tau"]
+    assert [Path(found.side(side).path) for side in Side] == [home / "slm", home / "llm"]
 
 
 @pytest.mark.parametrize("name", PAPER)
