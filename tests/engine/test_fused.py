@@ -136,6 +136,18 @@ def test_rotate_and_store(query: int, kv: int, dim: int, normed: bool) -> None:
 
 
 @needs_triton
+@pytest.mark.parametrize("side", [0, 1])
+def test_coins_are_the_same_bits(side: int) -> None:
+    from rstitch.engine.fused import kernels
+
+    generator = torch.Generator().manual_seed(0)
+    seeds = torch.randint(-(2**63), 2**63 - 1, (70,), generator=generator)
+    table = torch.stack([seeds, torch.arange(70) ** 3], dim=1)  # strided, as lines are
+    got = kernels.coins(table[:, 0], table[:, 1], side)
+    assert torch.equal(got, reference.coins(table[:, 0], table[:, 1], side))
+
+
+@needs_triton
 def test_gated() -> None:
     from rstitch.engine.fused import kernels
 

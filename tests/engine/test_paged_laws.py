@@ -21,7 +21,7 @@ from tests.engine.test_laws import (  # noqa: F401
 )
 
 
-@pytest.fixture(autouse=True, params=[("paged", None), ("static", 1), ("static", 3)], ids=str)
+@pytest.fixture(autouse=True, params=[("paged", None), ("static", 3)], ids=str)
 def _pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     layout, steps = request.param
     monkeypatch.setattr(models, "LAYOUT", layout)
