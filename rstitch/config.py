@@ -36,7 +36,7 @@ class EngineConfig:
     """Of weights, activations and KV."""
     device: str = "cpu"
     """Where both models are: "cpu" or "cuda"."""
-    engine: Literal["auto", "torch", "llamacpp"] = "auto"
+    engine: Literal["auto", "torch", "llamacpp", "vllm"] = "auto"
     """What runs the models; "auto" takes llama.cpp for GGUF files and torch for all others."""
     threads: int | None = None
     """CPU threads of both models; None takes what is fastest for each pass (`engine.threads`), of
@@ -51,6 +51,10 @@ class EngineConfig:
     """On llama.cpp; "auto" is off with f32 KV, which its flash attention would round to f16."""
     gpu_layers: int = 0
     """Layers that llama.cpp puts on a GPU, where it was built for one; -1 is all."""
+    slm_vllm: str = ""
+    """vLLM's own engine arguments for the SLM, as a JSON object: {"quantization": "fp8"}."""
+    llm_vllm: str = ""
+    """The same for the LLM: {"tensor_parallel_size": 2}."""
 
     def __post_init__(self) -> None:
         for name in ("max_rows", "max_step_tokens"):

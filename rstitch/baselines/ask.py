@@ -32,7 +32,7 @@ def stream(
     baseline = baseline.fitted(stitch)
     return Writing(
         baseline,
-        stitch.engine,
+        stitch.in_process,
         stitch.prompts(prompt, policy=baseline.policy(), raw=raw),
         sampling or stitch.defaults.sampling,
         max_tokens=max_tokens,

@@ -49,7 +49,13 @@ Threads = Annotated[
 Compile = Annotated[bool, typer.Option("--compile", help="Compile the steps first (slow start).")]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
-Engine = Annotated[str, typer.Option(help="torch, llamacpp, or auto: GGUF files on llama.cpp.")]
+Engine = Annotated[
+    str, typer.Option(help="torch, llamacpp, vllm, or auto: GGUF files on llama.cpp.")
+]
+SlmVllm = Annotated[
+    str, typer.Option(metavar="JSON", help="vLLM's own engine arguments for the SLM.")
+]
+LlmVllm = Annotated[str, typer.Option(metavar="JSON", help="The same for the LLM.")]
 SlmThreads = Annotated[int | None, typer.Option(help="CPU threads of the SLM, on llama.cpp.")]
 LlmThreads = Annotated[int | None, typer.Option(help="CPU threads of the LLM, on llama.cpp.")]
 KVType = Annotated[
@@ -91,13 +97,16 @@ class Opening:
     dtype: Dtype = DEFAULTS.dtype
     device: Device = DEFAULTS.device
     engine: Engine = DEFAULTS.engine
+    slm_vllm: SlmVllm = DEFAULTS.slm_vllm
+    llm_vllm: LlmVllm = DEFAULTS.llm_vllm
     trust_remote_code: TrustRemoteCode = False
 
     def open(self, suffix: Mapping[str, str] | None = None, **settings: Any) -> Stitch:
         """Load the models; further settings are those of `EngineConfig`."""
         return open_pair(
             self.pair, self.slm, self.llm, suffix=suffix, threads=self.threads, dtype=self.dtype,
-            device=self.device, engine=self.engine, trust_remote_code=self.trust_remote_code,
+            device=self.device, engine=self.engine, slm_vllm=self.slm_vllm,
+            llm_vllm=self.llm_vllm, trust_remote_code=self.trust_remote_code,
             **settings,
         )  # fmt: skip
 

@@ -107,7 +107,7 @@ def _written(
 def _measured(stitch: Stitch, seconds: float, tell: Any) -> PassCosts:
     from rstitch.latency.measure import Measuring
 
-    measuring = Measuring(stitch.engine, stitch.engine.config.max_rows, CONTEXT, seconds)
+    measuring = Measuring(stitch.in_process, stitch.engine.config.max_rows, CONTEXT, seconds)
     for _ in range(measuring.rounds):
         measuring.round(tell)
     return measuring.costs()

@@ -84,7 +84,7 @@ def _against(stitch: Stitch, path: Path, found: list[Recorded]) -> Verdict:
 
     costs = profile.load(path).costs
     with evaluating.progress() as tell:
-        return check.verdict(check.against(stitch.engine, costs, found, tell))
+        return check.verdict(check.against(stitch.in_process, costs, found, tell))
 
 
 def _measured(
@@ -98,7 +98,7 @@ def _measured(
     from rstitch.latency import check
     from rstitch.latency.measure import Measuring
 
-    engine = stitch.engine
+    engine = stitch.in_process
     measuring = Measuring(engine, engine.config.max_rows, context, seconds)
     with evaluating.progress() as tell:
         costs, checked = check.measured(measuring, found, tell)

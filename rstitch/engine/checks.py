@@ -4,20 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from numbers import Integral
+from typing import Protocol
 
 from rstitch.engine.marks import Marks
 from rstitch.engine.request import Request
-from rstitch.engine.rows import Rows
 from rstitch.errors import BadRequest
 from rstitch.policy.base import Policy
 from rstitch.text import Tokenizer
 from rstitch.types import Side
 
 
+class Sized(Protocol):
+    @property
+    def vocab_size(self) -> int:
+        """Tokens that the tokenizer really has."""
+        ...
+
+
+class Room(Protocol):
+    """Which sides there are, and what they hold."""
+
+    @property
+    def runners(self) -> Mapping[Side, Sized]: ...
+
+    def check(self, side: Side, prompt: tuple[int, ...]) -> None:
+        """Raise BadRequest, with the numbers, for a prompt that could never get its first token."""
+        ...
+
+
 def check(
     request: Request,
     tokenizers: Mapping[Side, Tokenizer | None],
-    rows: Rows,
+    rows: Room,
     marks: Marks | None,
 ) -> None:
     """Raise BadRequest for a request that this pair can never serve."""
@@ -47,7 +65,7 @@ def _check_counts(request: Request) -> None:
             raise BadRequest(f"{name} is {value}; it must be at least {least}")
 
 
-def _check_prompt(side: Side, prompt: tuple[int, ...], rows: Rows) -> None:
+def _check_prompt(side: Side, prompt: tuple[int, ...], rows: Room) -> None:
     if not prompt:
         raise BadRequest(f"the {side.name}'s prompt is empty; give at least one token")
     rows.check(side, prompt)
@@ -57,7 +75,7 @@ def _check_prompt(side: Side, prompt: tuple[int, ...], rows: Rows) -> None:
         raise BadRequest(f"token id {worst} is outside the {side.name}'s vocabulary of {size}")
 
 
-def _check_bias(request: Request, rows: Rows) -> None:
+def _check_bias(request: Request, rows: Room) -> None:
     side = max(request.policy.sides())
     size = rows.runners[side].vocab_size
     for token, _ in request.sampling.logit_bias:

@@ -17,21 +17,19 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
-import torch
-
 from rstitch.config import EngineConfig
-from rstitch.costs import load_profile
+from rstitch.costs import LinearCosts, ObservedCosts, load_profile
 from rstitch.engine import checks, faults, gate, passes
 from rstitch.engine.group import Group
 from rstitch.engine.marks import Marks
-from rstitch.engine.measure import measure
+from rstitch.engine.measure import ROWS, measure
 from rstitch.engine.pump import Pump
 from rstitch.engine.request import Request, sample_ids
 from rstitch.engine.rows import Rows
 from rstitch.engine.runner import Extend, Runner
 from rstitch.engine.scheduler import Scheduler
 from rstitch.engine.sequence import Sequence
-from rstitch.engine.span import SCORED, Span, first_wanted
+from rstitch.engine.span import SCORED, first_wanted
 from rstitch.engine.static.blocks import blocks_of
 from rstitch.engine.taken import Taken
 from rstitch.engine.threads import threads_for
@@ -73,9 +71,9 @@ class InProcessEngine:
     ) -> None:
         """End-of-text ids and tokenizer may be one for both sides, or given per side."""
         self.runners = runners
-        self.eos_token_ids = _per_side(eos_token_ids)
+        self.eos_token_ids = per_side(eos_token_ids)
         self.config = config or EngineConfig()
-        self.tokenizers = _per_side(tokenizer)
+        self.tokenizers = per_side(tokenizer)
         self.translation = translation
         self.clock = clock
         self.marks = marks
@@ -119,28 +117,19 @@ class InProcessEngine:
         self, request: Request, name: str, seed: int, group: Group | None = None
     ) -> Sequence:
         """A new answer to a checked request, of which the engine knows nothing yet."""
-        policy = request.policy
-        tokenizer = self.tokenizers[max(policy.sides())]
-        made = Sequence(
-            id=name,
-            request=request,
-            seed=seed,
-            side=policy.start(),
-            state=torch.tensor([policy.initial_state()], dtype=torch.float32),
-            text=TextStream(tokenizer, stop=request.stop) if tokenizer else None,
-            accepted=self.clock(),
-            group=group,
-            translation=self.translation,
-            span=Span() if "span" in policy.reads and len(policy.sides()) > 1 else None,
-            most=min(request.max_tokens, *(self._room(request, side) for side in policy.sides())),
+        made = Sequence.begin(
+            request,
+            name,
+            seed,
+            self.clock(),
+            self.tokenizers,
+            self.rows.limits,
+            self.translation,
         )
-        if any(side in self.faults.lost for side in policy.sides()):
+        made.group = group
+        if any(side in self.faults.lost for side in request.policy.sides()):
             made.degrade()
         return made
-
-    def _room(self, request: Request, side: Side) -> int:
-        """Tokens of an answer that the side can hold."""
-        return self.rows.limits[side] - len(request.prompts[side])
 
     def cancel(self, request_id: str) -> None:
         self._tell(request_id)
@@ -190,6 +179,22 @@ class InProcessEngine:
             "kv": self.rows.stats(),
             "step_seconds": {s.label: self.scheduler.costs.seconds(s, 1) for s in self.runners},
         }
+
+    def seconds(self, side: Side, rows: int) -> float:
+        """Of a decode step of so many rows, as seen lately; 0 where the side has never run."""
+        return self.scheduler.costs.seconds(side, rows)
+
+    def measure(self) -> LinearCosts:
+        """What a step costs on each side, with one row and with several, measured while idle; the
+        waiting table goes by it from then on where it has seen no steps."""
+        self.forget()
+        costs, rows = ObservedCosts(), self.config.max_rows
+        nobody: dict[Side, list[int]] = {side: [] for side in self.runners}
+        measure(self.runners, nobody, costs, rows, self.clock)
+        found = costs.line(min(rows, ROWS))
+        if not all(self.seconds(side, 1) for side in self.runners):
+            self.scheduler.costs.expect(found, rows)
+        return found
 
     def close(self) -> None:
         """Cancel everything and end `events`. Rows are freed; the engine can be used no more."""
@@ -366,24 +371,7 @@ class InProcessEngine:
     def _commit(self, row: Sequence, proposal: Proposal, now: float) -> list[Event]:
         waits = row.span is not None and proposal.side is Side.SLM
         before = row.text.copy() if waits and row.text else None
-        row.record(proposal)
-        text = ""
-        if proposal.keep:
-            request, side = row.request, proposal.side
-            token: int | None = proposal.token
-            if row.translation is not None:
-                token = row.translation.read(row.reader, proposal.token, side)
-            ended = token in request.stop_token_ids
-            ended |= proposal.token in self.eos_token_ids[side] and not request.ignore_eos
-            if row.text and not ended and token is not None:
-                text = row.text.push(token)
-                ended = row.text.stopped is not None
-            if ended:
-                row.finish = "stop"
-            elif len(row.tokens) >= row.most:
-                row.finish = "length"
-            elif row.translation is not None and not row.pinned:
-                row.translation.check(side, proposal.token)
+        text = row.commit(proposal, self.eos_token_ids[proposal.side])
         token_event = Token(row.id, proposal, text, now - row.accepted)
         events = self._tell_token(row, token_event, before)
         if row.finish:
@@ -458,9 +446,8 @@ class InProcessEngine:
 
     def _end(self, row: Sequence, reason: FinishReason) -> Finished:
         self._release(row)
-        tail = row.text.finish() if row.text else ""
-        return Finished(row.id, reason, row.usage(self.clock()), tail, tuple(row.forwards))
+        return row.finished(reason, self.clock())
 
 
-def _per_side(value: T | Mapping[Side, T]) -> Mapping[Side, T]:
+def per_side(value: T | Mapping[Side, T]) -> Mapping[Side, T]:
     return value if isinstance(value, Mapping) else dict.fromkeys(Side, value)

@@ -33,17 +33,22 @@ class Faults:
 
     def judge(self, side: Side, rows: int, error: Exception) -> tuple[bool, Exception]:
         """Whether the side is lost by this, and what those are told who end."""
-        fault, line = kind(error), str(error).partition("\n")[0]
+        fault = kind(error)
         self._running[side] += 1
         told: Exception = error
         if fault == "memory":
             told = OutOfMemory(f"the {side.name} ran out of memory in a pass of {rows} rows")
         elif fault == "device" or self._running[side] >= PATIENCE:
-            self.lost[side] = f"the {side.name} is lost: {type(error).__name__}: {line}"
+            self.lose(side, error)
             told = SideLost(self.lost[side])
         if told is not error:
             told.__cause__ = error
         return side in self.lost, told
+
+    def lose(self, side: Side, error: Exception) -> None:
+        """It cannot be run any more, for that reason."""
+        line = str(error).partition("\n")[0]
+        self.lost[side] = f"the {side.name} is lost: {type(error).__name__}: {line}"
 
     def check(self, request: Request) -> None:
         """Raise SideLost where it needs a side that is lost."""

@@ -10,10 +10,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
-from rstitch.engine.runner import Runner
 from rstitch.types import Side
 
 GIB = 2**30
@@ -27,6 +27,13 @@ CGROUPS = (
     ),
 )
 """Limit and use of this container, version 2 and 1."""
+
+
+class HoldsKV(Protocol):
+    @property
+    def token_bytes(self) -> int:
+        """KV memory of one token."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +59,7 @@ def of_device(device: str) -> Memory:
     return memory
 
 
-def bound(runners: Mapping[Side, Runner], gib: float | None, device: str) -> dict[Side, int]:
+def bound(runners: Mapping[Side, HoldsKV], gib: float | None, device: str) -> dict[Side, int]:
     """Bytes of KV that each side may take: `gib` in all, or a share of what is free."""
     total = of_device(device).free * SHARE if gib is None else gib * GIB
     tokens = total / sum(runner.token_bytes for runner in runners.values())

@@ -6,6 +6,9 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from rstitch.config import EngineConfig
+from rstitch.costs import LinearCosts
+from rstitch.engine.vocabulary import Translation
 from rstitch.policy.base import Policy
 from rstitch.types import Event, Sampling, Side
 
@@ -48,6 +51,14 @@ def sample_ids(request_id: str, n: int) -> list[str]:
 class Engine(Protocol):
     """HOW answers are written. Commands, server, evaluation and training talk to this alone."""
 
+    config: EngineConfig
+    translation: Translation | None
+    """Between the sides' special tokens; None where ids are the same."""
+
+    def check(self, request: Request) -> None:
+        """Raise what `submit` would."""
+        ...
+
     def submit(self, request: Request) -> str:
         """Accept a request and return its id. Raises BadRequest when it can never be served, and
         SideLost where it needs a model that cannot be run any more.
@@ -58,6 +69,24 @@ class Engine(Protocol):
 
     def events(self) -> AsyncIterator[Event]:
         """Everything that happens, until `close`."""
+        ...
+
+    def step(self) -> list[Event]:
+        """For whoever drives it instead of reading `events`: what has happened since, waiting a
+        moment for the first. Empty when idle."""
+        ...
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is in flight or queued, and no event waits to be taken."""
+        ...
+
+    def seconds(self, side: Side, rows: int) -> float:
+        """Of a decode step of so many rows, as seen lately; 0 where the side has never run."""
+        ...
+
+    def measure(self) -> LinearCosts:
+        """Measure what a step costs, while idle. Raises BadRequest where that cannot be done."""
         ...
 
     def cancel(self, request_id: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,8 @@ from rstitch.engine.span import Span
 from rstitch.engine.vocabulary import Translation
 from rstitch.errors import BadPolicy
 from rstitch.policy.alone import SLMAlone
-from rstitch.text import TextStream
-from rstitch.types import FinishReason, Forward, Proposal, Side, Usage
+from rstitch.text import TextStream, Tokenizer
+from rstitch.types import Finished, FinishReason, Forward, Proposal, Side, Usage
 
 if TYPE_CHECKING:
     from rstitch.engine.group import Group
@@ -70,6 +71,35 @@ class Sequence:
     pinned: bool = field(init=False)
     """Only one side can ever write."""
 
+    @classmethod
+    def begin(
+        cls,
+        request: Request,
+        name: str,
+        seed: int,
+        now: float,
+        tokenizers: Mapping[Side, Tokenizer | None],
+        limits: Mapping[Side, int],
+        translation: Translation | None,
+    ) -> Sequence:
+        """A new answer to a checked request. limits: tokens that a row may hold, per side."""
+        policy = request.policy
+        sides = policy.sides()
+        tokenizer = tokenizers[max(sides)]
+        rooms = (limits[side] - len(request.prompts[side]) for side in sides)
+        return cls(
+            id=name,
+            request=request,
+            seed=seed,
+            side=policy.start(),
+            state=torch.tensor([policy.initial_state()], dtype=torch.float32),
+            text=TextStream(tokenizer, stop=request.stop) if tokenizer else None,
+            accepted=now,
+            translation=translation,
+            span=Span() if "span" in policy.reads and len(sides) > 1 else None,
+            most=min(request.max_tokens, *rooms),
+        )
+
     def __post_init__(self) -> None:
         self.reader = max(self.request.policy.sides())
         self.pinned = len(self.request.policy.sides()) == 1
@@ -120,6 +150,37 @@ class Sequence:
             self.counts["handoffs"] += 1
         self.side = proposal.next_side
 
+    def commit(self, proposal: Proposal, ends: frozenset[int]) -> str:
+        """`record` it, and return the text that it completed; `finish` is set where it is the last.
+
+        ends: ids of the proposal's side that end a text. Raises BadPair for a kept token that the
+        other side cannot read.
+        """
+        self.record(proposal)
+        if not proposal.keep:
+            return ""
+        token, text = proposal.token, ""
+        read: int | None = token
+        if self.translation is not None:
+            read = self.translation.read(self.reader, token, proposal.side)
+        ended = read in self.request.stop_token_ids
+        ended |= token in ends and not self.request.ignore_eos
+        if self.text and not ended and read is not None:
+            text = self.text.push(read)
+            ended = self.text.stopped is not None
+        if ended:
+            self.finish = "stop"
+        elif len(self.tokens) >= self.most:
+            self.finish = "length"
+        elif self.translation is not None and not self.pinned:
+            self.translation.check(proposal.side, token)
+        return text
+
+    def finished(self, reason: FinishReason, now: float) -> Finished:
+        """The event of its end, with the text that was held back."""
+        tail = self.text.finish() if self.text else ""
+        return Finished(self.id, reason, self.usage(now), tail, tuple(self.forwards))
+
     def blame(self, call: str, error: Exception) -> None:
         """Its policy's code has raised this."""
         if isinstance(error, BadPolicy):
@@ -156,10 +217,11 @@ class Sequence:
         if limit == 1 and cached == self.length(side) - 1 and self.sides and self.sides[-1] is side:
             return self.tokens[-1:]  # nearly always: it wrote the last token itself
         tokens = self.unseen(side, cached, limit)
-        self._count(side, cached, len(tokens))
+        self.caught_up(side, cached, len(tokens))
         return tokens
 
-    def _count(self, side: Side, cached: int, count: int) -> None:
+    def caught_up(self, side: Side, cached: int, count: int) -> None:
+        """The side has read so many tokens after those cached: `catchup` counts the other's."""
         prompt = len(self.request.prompts[side])
         read = self.sides[max(0, cached - prompt) : max(0, cached + count - prompt)]
         foreign = len(read) - read.count(side)

@@ -60,7 +60,7 @@ def compute(
         assert counters is not None
         found["coin"] = sampling.coins(*counters, int(side))
     if "margin" in reads or "top_probs" in reads:
-        found |= _top(logp, rows, reads)
+        found |= top(logp, max(row.request.policy.top for row in rows), reads)
     if "phase" in reads:
         found["phase"] = _flags(rows, "phase", marks, Marks.thinking, device)
     if "boundary" in reads:
@@ -95,13 +95,13 @@ def columns(signals: Signals, reads: set[str]) -> dict[str, Tensor]:
     return found
 
 
-def _top(logp: Tensor, rows: Many[Sequence], reads: set[str]) -> dict[str, Tensor]:
-    """The likeliest probabilities as far as some row wants them, and the first two's difference."""
-    wanted = max(2, *(row.request.policy.top for row in rows))
+def top(logp: Tensor, wanted: int, names: set[str]) -> dict[str, Tensor]:
+    """Of `names`: the likeliest `wanted` probabilities, and the first two's difference."""
+    wanted = max(2, wanted)
     probs = logp.topk(min(wanted, logp.shape[-1]), dim=-1).values.exp()
     probs = torch.nn.functional.pad(probs, (0, wanted - probs.shape[1]))
     found = {"margin": probs[:, 0] - probs[:, 1], "top_probs": probs}
-    return {name: value for name, value in found.items() if name in reads}
+    return {name: value for name, value in found.items() if name in names}
 
 
 def _flags(

@@ -1,6 +1,7 @@
-"""One side's model, by whichever engine runs its files: torch for directories, llama.cpp for GGUF.
+"""One side's model, by whichever engine runs its files: torch or vLLM for directories, llama.cpp
+for GGUF.
 
-Nothing of llama.cpp is imported before a GGUF file is asked for.
+Nothing of llama.cpp or vLLM is imported before it is asked for.
 """
 
 from __future__ import annotations
@@ -21,10 +22,21 @@ if TYPE_CHECKING:
 
     Files = ModelFiles | GGUFFiles
 
-ENGINES = ("auto", "torch", "llamacpp")
+ENGINES = ("auto", "torch", "llamacpp", "vllm")
+NAMES = {"torch": "torch", "llamacpp": "llama.cpp", "vllm": "vLLM"}
 SUFFIX = ".gguf"
-ONLY_TORCH = ("compile", "dtype", "device")
-ONLY_LLAMACPP = ("slm_threads", "llm_threads", "kv_type", "flash_attention", "gpu_layers")
+OF_ENGINES = {
+    "compile": ("torch",),
+    "dtype": ("torch", "vllm"),
+    "device": ("torch", "vllm"),
+    "idle_rows": ("torch", "llamacpp"),
+    "threads": ("torch", "llamacpp"),
+    **dict.fromkeys(
+        ("slm_threads", "llm_threads", "kv_type", "flash_attention", "gpu_layers"), ("llamacpp",)
+    ),
+    **dict.fromkeys(("slm_vllm", "llm_vllm"), ("vllm",)),
+}
+"""Settings that some engines alone know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,28 +52,33 @@ class Facts:
 
 
 def engine_of(side: SidePreset, config: EngineConfig) -> str:
-    """ "torch" or "llamacpp", by the configuration or by what the files are."""
+    """ "torch", "llamacpp" or "vllm", by the configuration or by what the files are."""
     if config.engine not in ENGINES:
         known = ", ".join(ENGINES)
         raise BadRequest(f"engine is {config.engine!r}; it must be one of {known}")
     gguf = side.source.endswith(SUFFIX)
-    if config.engine == "torch" and gguf:
-        raise BadRequest(f"engine is 'torch', but {side.source} is for llama.cpp; use 'auto'")
+    if config.engine in ("torch", "vllm") and gguf:
+        told = f"engine is {config.engine!r}, but {side.source} is for llama.cpp; use 'auto'"
+        raise BadRequest(told)
+    if config.engine == "vllm":
+        return "vllm"
     return "llamacpp" if gguf or config.engine == "llamacpp" else "torch"
 
 
 def check_machine(known: Preset, config: EngineConfig) -> None:
     """Raise BadRequest for settings that cannot be had, before anything is read."""
     engines = {engine_of(known.side(side), config) for side in Side}
-    for engine, names in (("torch", ONLY_TORCH), ("llamacpp", ONLY_LLAMACPP)):
-        for name in names:
-            if engine not in engines and getattr(config, name) != getattr(EngineConfig(), name):
-                raise BadRequest(
-                    f"{name} is for models on {'torch' if engine == 'torch' else 'llama.cpp'}; "
-                    f"these are not: leave it out"
-                )
-    if "torch" in engines:
+    for name, known_by in OF_ENGINES.items():
+        given = getattr(config, name) != getattr(EngineConfig(), name)
+        if given and not engines.intersection(known_by):
+            there = " or ".join(NAMES[engine] for engine in known_by)
+            raise BadRequest(f"{name} is for models on {there}; these are not: leave it out")
+    if engines & {"torch", "vllm"}:
         loader.check_machine(config)
+    if "vllm" in engines:
+        from rstitch.vllm import loader as vllm
+
+        vllm.check_machine(config)
     if "llamacpp" in engines:
         from rstitch.llamacpp import loader as gguf
 
@@ -70,7 +87,7 @@ def check_machine(known: Preset, config: EngineConfig) -> None:
 
 def read(side: SidePreset, config: EngineConfig, trust_remote_code: bool = False) -> Files:
     """Metadata and tokenizer. Raises BadModel, BadPair or BadRequest."""
-    if engine_of(side, config) == "torch":
+    if engine_of(side, config) != "llamacpp":
         return loader.read_files(
             side.source,
             revision=side.revision,
@@ -86,6 +103,10 @@ def read(side: SidePreset, config: EngineConfig, trust_remote_code: bool = False
 
 def load(files: Files, config: EngineConfig, side: Side) -> LoadedModel:
     """The model itself, ready to run."""
+    if isinstance(files, ModelFiles) and config.engine == "vllm":
+        from rstitch.vllm import loader as vllm
+
+        return vllm.prepare(files, config, side)
     if isinstance(files, ModelFiles):
         return loader.load_weights(files, config)
     from rstitch.llamacpp import loader as gguf

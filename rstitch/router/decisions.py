@@ -83,8 +83,8 @@ def see(stitch: Stitch, answers: Iterable[Places]) -> Seen:
 
 
 def _read(stitch: Stitch, batch: Sequence[tuple[list[int], int, Sequence[int]]]) -> Seen:
-    stitch.engine.forget()
-    runner = stitch.engine.runners[Side.SLM]
+    stitch.in_process.forget()
+    runner = stitch.in_process.runners[Side.SLM]
     rows: list[int] = []
     with held_interrupt(), torch.inference_mode():
         try:

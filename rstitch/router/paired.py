@@ -153,7 +153,7 @@ class _Trial:
         at, place = self.place.position, self.place
         self.prefix = [*whole[:at], place.token] if place.handed else list(whole[:at])
         left = max_tokens - len(self.prefix)
-        ends = stitch.engine.eos_token_ids[Side.LLM]
+        ends = stitch.ends[Side.LLM]
         if left < 1 or (self.prefix and self.prefix[-1] in ends):
             return
         self.stream = stitch.stream(

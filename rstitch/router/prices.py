@@ -49,8 +49,8 @@ def measured(stitch: Stitch) -> LinearCosts:
 
     On the CPU in seconds of this process's own work, so that others there matter less.
     """
-    stitch.engine.forget()
-    ends = [_pass_seconds(stitch.engine.runners[side]) for side in Side]
+    stitch.in_process.forget()
+    ends = [_pass_seconds(stitch.in_process.runners[side]) for side in Side]
     slopes = [max(0.0, (long - short) / (FED - 1)) for short, long in ends]
     base = [max(short - slope, 1e-9) for (short, _), slope in zip(ends, slopes, strict=True)]
     return LinearCosts((base[0], base[1]), (slopes[0], slopes[1]))

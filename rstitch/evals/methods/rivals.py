@@ -41,7 +41,7 @@ class Rival(Method):
     baseline: Baseline
 
     def check(self, stitch: Stitch) -> None:
-        self.baseline.fitted(stitch).check(stitch.engine)
+        self.baseline.fitted(stitch).check(stitch.in_process)
 
     def fit(self, pilot: Pilot) -> Self:
         return replace(self, baseline=self.baseline.fitted(pilot.stitch))

@@ -104,7 +104,7 @@ class Search(Method):
 
     def _ended(self, stitch: Stitch, prefix: Sequence[int], own: Sequence[int]) -> bool:
         """An end of text on either side."""
-        ends = stitch.engine.eos_token_ids
+        ends = stitch.ends
         return bool(prefix) and (prefix[-1] in ends[Side.LLM] or own[-1] in ends[self.side])
 
 
@@ -164,9 +164,9 @@ class Losing(Search):
 
 def text_of(stitch: Stitch, side: Side, ids: Sequence[int]) -> str:
     """The text of a whole answer, as the engine makes it: without the token that ends it."""
-    tokenizer = stitch.engine.tokenizers[side]
+    tokenizer = stitch.decoders[side]
     assert tokenizer is not None
-    if ids and ids[-1] in stitch.engine.eos_token_ids[side]:
+    if ids and ids[-1] in stitch.ends[side]:
         ids = ids[:-1]
     stream = TextStream(tokenizer)
     return "".join(map(stream.push, ids)) + stream.finish()

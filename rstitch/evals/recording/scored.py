@@ -50,7 +50,7 @@ def score(stitch: Stitch, text: str, trace: Trace) -> dict[str, Any]:
     kept = [p for p in trace.proposals if p.keep]
     prompts = {**stitch.prompts(text, policy=make("entropy", tau=0.0)), **trace.prompts}
     ids = {side: own_ids(stitch, side, kept) for side in Side}
-    limits = stitch.engine.rows.limits
+    limits = stitch.in_process.rows.limits
     room = (limits[side] - len(prompts[side]) for side in Side)
     n = max(0, min(*(len(found) for found in ids.values()), *room))
     reads = {s.label: _read(stitch, s, prompts[s], ids[s][:n]) for s in Side} if n else {}
@@ -84,7 +84,7 @@ def _plain(read: Read) -> dict[str, list[Any]]:
 
 def _read(stitch: Stitch, side: Side, prompt: Sequence[int], answer: Sequence[int]) -> Read:
     found, at = Read(), 0
-    size = stitch.engine.runners[side].vocab_size
+    size = stitch.in_process.runners[side].vocab_size
     for logits in _logits(stitch, side, [*prompt, *answer[:-1]], len(answer)):
         logp = sampling.log_probs(logits, size)
         tokens = torch.tensor(answer[at : at + len(logp)], device=logp.device)
@@ -99,9 +99,9 @@ def _read(stitch: Stitch, side: Side, prompt: Sequence[int], answer: Sequence[in
 
 def _logits(stitch: Stitch, side: Side, fed: Sequence[int], wanted: int) -> Iterator[Tensor]:
     """Raw logits (tokens, columns) after each of the last `wanted` that are fed, piece by piece."""
-    runner = stitch.engine.runners[side]
+    runner = stitch.in_process.runners[side]
     size = min(stitch.engine.config.max_step_tokens, max(1, LOGITS // runner.vocab_size))
-    stitch.engine.forget()
+    stitch.in_process.forget()
     with held_interrupt():
         row = runner.open()
     try:

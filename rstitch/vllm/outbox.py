@@ -1,0 +1,66 @@
+"""Events on their way from the coordinator's thread to whoever reads them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+
+from rstitch.types import Event
+
+
+class Outbox:
+    """Filled by one thread. Read by `take` from any, or by `stream` on an event loop of its own."""
+
+    def __init__(self) -> None:
+        self._events: deque[Event] = deque()
+        self._news = threading.Condition()
+        self._wake: Callable[[], object] | None = None
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def put(self, events: Iterable[Event]) -> None:
+        with self._news:
+            self._events.extend(events)
+            self._tell()
+
+    def close(self) -> None:
+        """Nothing comes any more: `stream` ends once it is empty."""
+        with self._news:
+            self._closed = True
+            self._tell()
+
+    def take(self, seconds: float) -> list[Event]:
+        """Everything there is, or the first that comes within so long."""
+        with self._news:
+            if not self._events:
+                self._news.wait(seconds)
+            return self._taken()
+
+    async def stream(self) -> AsyncIterator[Event]:
+        """Everything that happens, until `close`. Who leaves loses nothing for the next reader."""
+        loop, ready = asyncio.get_running_loop(), asyncio.Event()
+        self._wake = lambda: loop.call_soon_threadsafe(ready.set)
+        try:
+            while True:
+                ready.clear()
+                while self._events:
+                    yield self._events.popleft()
+                if self._closed:
+                    return
+                await ready.wait()
+        finally:
+            self._wake = None
+
+    def _taken(self) -> list[Event]:
+        events = list(self._events)
+        self._events.clear()
+        return events
+
+    def _tell(self) -> None:
+        self._news.notify_all()
+        if self._wake is not None:
+            self._wake()

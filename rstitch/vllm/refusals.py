@@ -1,0 +1,57 @@
+"""What this pair could do in this process and cannot on vLLM, refused by name with the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rstitch.engine.request import Request
+from rstitch.errors import BadRequest
+from rstitch.policy.registry import is_known
+from rstitch.types import SHIFTS, Side
+from rstitch.vllm.judge import READABLE
+from rstitch.vllm.report import Layout
+from rstitch.vllm.side import VllmSide
+
+ELSEWHERE = "load the pair with engine 'torch'"
+
+
+def check(request: Request) -> None:
+    """Raise BadRequest."""
+    policy = request.policy
+    for name in policy.reads:
+        if name not in READABLE:
+            raise BadRequest(
+                f"policy {policy.name!r} reads {name!r}, which a vLLM worker cannot tell; choose "
+                f"another policy, or {ELSEWHERE}"
+            )
+    if not is_known(policy.name):
+        raise BadRequest(
+            f"policy {policy.name!r} comes from a file; vLLM's workers know the built-in and the "
+            f"installed ones: install it (docs/policies.md), or {ELSEWHERE}"
+        )
+    Layout.of(policy, 0, 0, request.top_logprobs)
+    for name in SHIFTS:
+        if getattr(request.sampling, name):
+            raise BadRequest(
+                f"{name} is {getattr(request.sampling, name)!r}; vLLM would apply it before "
+                f"entropies are read: leave it out, or {ELSEWHERE}"
+            )
+    if request.reuse is not None:
+        raise BadRequest(f"reuse is {request.reuse!r}; on vLLM no KV is kept: leave it out")
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What prompts are checked against."""
+
+    runners: Mapping[Side, VllmSide]
+
+    def check(self, side: Side, prompt: tuple[int, ...]) -> None:
+        """Raise BadRequest for a prompt that could never get its first token."""
+        limit = self.runners[side].max_length
+        if len(prompt) >= limit:
+            raise BadRequest(
+                f"the prompt has {len(prompt)} tokens for the {side.name}, of which vLLM holds "
+                f"{limit}; shorten it to at most {limit - 1}"
+            )

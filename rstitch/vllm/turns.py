@@ -1,0 +1,57 @@
+"""Which LLM turns wait for each other: the in-process scheduler's rule, asked between turns.
+
+A turn cannot be held once it runs, so the rule decides when those that wait are let go, together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from rstitch.engine.scheduler import Scheduler
+from rstitch.engine.sequence import Sequence
+from rstitch.types import Side
+
+
+class Turns:
+    """On the coordinator's event loop. `wait` before a turn of the LLM, `look` when rows change."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self.scheduler = scheduler
+        self._waiting: dict[str, asyncio.Future[None]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def wait(self, row: Sequence) -> None:
+        """Until the LLM should run."""
+        mine = asyncio.get_running_loop().create_future()
+        self._waiting[row.id] = mine
+        try:
+            self.look()
+            await mine
+        finally:
+            self._waiting.pop(row.id, None)
+
+    def look(self) -> None:
+        """Let the waiting turns go, if it is time."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self._waiting:
+            return
+        picked = self.scheduler.pick()
+        if picked is None or picked[0] is Side.LLM:
+            self.release()
+        else:
+            self._timer = asyncio.get_running_loop().call_later(self._patience(), self.look)
+
+    def release(self) -> None:
+        """Let all go, whatever the rule says."""
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_result(None)
+
+    def _patience(self) -> float:
+        """Seconds until the one that waits longest has waited too long."""
+        rows = [self.scheduler.active[name] for name in self._waiting]
+        step = self.scheduler.costs.seconds(Side.LLM, len(rows))
+        due = min(row.ready_since for row in rows) + self.scheduler.max_wait * step
+        return max(due - self.scheduler.clock(), 0.001)

@@ -1,0 +1,106 @@
+"""A worker's gate against the in-process gate, on the same logits: no vLLM is needed for that."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from rstitch.engine import gate
+from rstitch.policy import make
+from rstitch.types import Sampling, Side
+from rstitch.vllm.judge import judge
+from rstitch.vllm.report import ENOUGH, WIDTH
+from rstitch.vllm.slots import Slots
+from tests.vllm.asking import CPU, Turn, judged
+
+POLICIES = (
+    make("entropy", tau=0.5),
+    make("confidence", threshold=0.3),
+    make("margin", bound=0.1),
+    make("hysteresis", tau_out=0.5, tau_back=0.4, min_llm=2),
+    make("window", tau=0.5, window=3),
+    make("random", p=0.5, q=0.5),
+    make("slm"),
+    make("llm"),
+)
+GREEDY, HOT = Sampling(seed=5), Sampling(1.3, top_k=40, top_p=0.9, min_p=0.01, seed=11)
+VOCAB, PADDED = ENOUGH + 20, ENOUGH + 20 + WIDTH
+
+
+def logits(rows: int, columns: int, seed: int = 0) -> torch.Tensor:
+    """Some rows sharp, some flat."""
+    noise = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed))
+    return noise * torch.linspace(0.5, 6.0, rows)[:, None]
+
+
+@pytest.mark.parametrize("side", list(Side))
+@pytest.mark.parametrize("columns", [PADDED, VOCAB])
+def test_same_proposals_as_in_process(side: Side, columns: int) -> None:
+    turns = [
+        Turn(policy, sampling, written=position, tops=tops)
+        for policy in POLICIES
+        for sampling, position, tops in ((GREEDY, 0, 0), (HOT, 4, 3))
+        if side in policy.sides()
+    ]
+    raw = logits(len(turns), columns)
+    rows = [turn.row(side) for turn in turns]
+    want = gate.read(raw.clone(), rows, side, VOCAB)
+    reports = judged(raw, turns, side, VOCAB)
+    for turn, row, expected, report in zip(turns, rows, want, reports, strict=True):
+        found = report.proposal(turn.written, side)
+        assert found == expected, turn
+        assert report.memory == row.state[0].tolist()
+        assert report.rows == len(turns)
+
+
+@pytest.mark.parametrize("copy", [0, 1])
+def test_a_token_that_lies_on_a_column_of_the_report_hides_nothing(copy: int) -> None:
+    turn = Turn(make("entropy", tau=1.0), GREEDY)
+    layout = turn.layout(VOCAB, VOCAB)
+    for token in layout.asked[copy * 6 : copy * 6 + 6]:
+        raw = torch.zeros(1, VOCAB)
+        raw[0, token] = 30.0
+        (report,) = judged(raw, [turn], Side.SLM, VOCAB)
+        assert report.proposal(0, Side.SLM).token == token
+
+
+def test_the_stop_id_is_emitted_exactly_where_control_passes() -> None:
+    """Flat rows are above tau and leave the SLM, sharp ones stay."""
+    turn = Turn(make("entropy", tau=0.5), GREEDY)
+    layout = turn.layout(PADDED, VOCAB)
+    slots = Slots(2, CPU)
+    for slot in range(2):
+        slots.put(slot, turn.asked(Side.SLM, layout))
+    slots.flush()
+    raw = torch.zeros(2, PADDED)
+    raw[1, 7] = 50.0
+    out = judge(raw, slots, torch.arange(2), torch.tensor([3, 3]), [0, 1])
+    assert out.argmax(-1).tolist() == [layout.stop, 7]
+    assert layout.stop == VOCAB
+
+
+def test_memory_goes_on_within_a_turn_and_begins_anew_with_one() -> None:
+    """Of a part of a prefill, nothing is remembered."""
+    rule = make("hysteresis", tau_out=0.5, tau_back=0.4, min_slm=2)
+    turn = Turn(rule, GREEDY)
+    layout, slots, where = turn.layout(PADDED, VOCAB), Slots(1, CPU), torch.tensor([0])
+    slots.put(0, turn.asked(Side.SLM, layout))
+    slots.flush()
+    stays = []
+    for length in (2, 3, 4, 5):  # the prompt has 3 tokens: the first pass is a part of it
+        out = judge(torch.zeros(1, PADDED), slots, where, torch.tensor([length]), [0])
+        (token,) = out.argmax(-1).tolist()
+        stays.append(layout.read(token, out[0, layout.asked].tolist()).memory[-1])
+    assert stays == [1.0, 1.0, 2.0, 0.0]  # two are kept, then it may leave
+
+
+def test_rows_of_others_are_left_alone() -> None:
+    turn, slots = Turn(make("slm"), GREEDY), Slots(2, CPU)
+    slots.put(0, None)
+    slots.put(1, turn.asked(Side.SLM, turn.layout(PADDED, VOCAB)))
+    slots.flush()
+    raw = logits(2, PADDED)
+    out = judge(raw.clone(), slots, torch.arange(2), torch.tensor([3, 3]), [0, 1])
+    assert torch.equal(out[0], raw[0])
+    assert not torch.equal(out[1], raw[1])
+    assert judge(raw, Slots(2, CPU), torch.arange(2), torch.tensor([3, 3]), [0, 1]) is raw
