@@ -13,7 +13,6 @@ from rstitch.engine.fused.forward import FusedForward
 from rstitch.engine.request import Request
 from rstitch.engine.static import blocks as blocks_module
 from rstitch.engine.static.blocks import Blocks, _steps
-from rstitch.engine.static.graphs import Graphs
 from rstitch.engine.static.lines import Lines
 from rstitch.engine.static.step import Asked, Step, serves
 from rstitch.policy import make
@@ -310,22 +309,6 @@ def test_step_costs_are_those_of_blocks() -> None:
     real = static(2)._blocks[SLM]
     assert real.seconds(1) > 0 and real.seconds(5) > 0
     assert real.kv.pages.used == 0 and count.launched
-
-
-def test_graphs_without_cuda_call_the_function_and_let_it_rest_first() -> None:
-    calls: list[str] = []
-    graphs = Graphs(torch.device("cpu"))
-
-    def make_it() -> Any:
-        calls.append("make")
-        return lambda: calls.append("run")
-
-    replay = graphs.get("a", make_it, lambda: calls.append("rest"))
-    assert calls == ["rest", "make", "run"] and "a" in graphs
-    graphs.get("a", make_it, lambda: calls.append("rest"))()
-    assert calls == ["rest", "make", "run", "run"] and replay
-    graphs.clear()
-    assert "a" not in graphs
 
 
 def test_sizes_cover_what_an_engine_may_ask() -> None:

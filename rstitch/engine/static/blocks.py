@@ -189,9 +189,11 @@ class Blocks:
         return self.graphs.get(key, lambda: Step(self.model, lines, width, asked), lines.rest)
 
     def _key(self, lines: Lines, width: int, asked: Asked) -> Hashable:
-        policy = asked.policy
-        kind = policy if "score" in policy.reads else type(policy)
-        return lines.rows, width, kind, asked.memory, asked.hot
+        """A captured step has the weights of the network that scored when it was made."""
+        policy, kind = asked.policy, list[Hashable]()
+        if "score" in policy.reads:
+            kind = [policy, getattr(policy, "network", None)]
+        return lines.rows, width, type(policy), *kind, asked.memory, asked.hot
 
     def _lines_for(self, rows: int) -> Lines:
         size = _bucket(ROWS, rows)
