@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rstitch.engine.fused.forward import FusedForward
 from rstitch.engine.request import Request
+from rstitch.engine.runner import Extend
 from rstitch.engine.static import blocks as blocks_module
 from rstitch.engine.static.blocks import Blocks, _steps
 from rstitch.engine.static.lines import Lines
@@ -162,6 +164,74 @@ def test_a_row_that_leaves_rests_and_nothing_is_launched_for_it() -> None:
     ]
 
 
+def test_rows_that_stay_go_on_ahead_of_those_that_wait_for_the_llm() -> None:
+    """As long as the scheduler lets them wait; whoever has left rests on the device meanwhile."""
+    policy = make("random", p=0.05, q=0.5)
+    requests = [
+        ask(policy, n, sampling=Sampling(seed=n), max_tokens=40, ignore_eos=True) for n in range(8)
+    ]
+    pair = static(2, waiting="fixed:7", max_wait=1e6)
+    count, sizes = Counted(pair), list[tuple[int, int]]()
+    chain = pair._blocks[SLM]._chain
+
+    def chained(block: Any, seen: Any, steps: int) -> Any:
+        found = chain(block, seen, steps)
+        if found:
+            sizes.append((len(found.rows), found.lines.rows))
+        return found
+
+    pair._blocks[SLM]._chain = chained
+    assert_same_answers(run(pair, requests), run(ordinary(waiting="fixed:7"), requests), requests)
+    assert any(rows < lines for rows, lines in sizes), sizes
+    assert all(blocks_module._bucket(blocks_module.ROWS, n) == lines for n, lines in sizes), sizes
+    assert count.chained > count.launched / 2, "what was launched ahead was seldom asked for"
+
+
+def test_nothing_is_launched_ahead_of_the_side_that_is_due() -> None:
+    """Eager, the LLM is due as soon as a row waits for it: a block ahead would be in its way."""
+    requests = [ask(POLICIES["tau 0.65"], n, max_tokens=30, ignore_eos=True) for n in range(4)]
+    pair = static(1, waiting="eager")
+    chain = pair._blocks[SLM]._chain
+
+    def chained(block: Any, *args: Any) -> Any:
+        waiting = [row for row in pair.scheduler.active.values() if row.side is LLM]
+        assert not waiting and len(block.rows) == len(pair.scheduler.active)
+        return chain(block, *args)
+
+    pair._blocks[SLM]._chain = chained
+    run(pair, requests)
+
+
+def test_a_block_began_when_the_one_before_was_over() -> None:
+    """The other side's may have been launched in between, and have run first."""
+    now, seconds = [0.0], list[float]()
+    blocks = blocks_of_slm(pages=32, clock=lambda: now[0])
+    rows, fed = fresh(blocks, [ask(make("slm"), ignore_eos=True)])
+    blocks.steps = 2
+    for at, other in ((10.0, 0.0), (20.0, 16.0)):
+        blocks.watch.read = max(blocks.watch.read, other)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Lines, "seen", later(now, at))
+            passes = list(blocks.read(rows, fed, 0.0, 0.0, lambda *_: True))
+        seconds += [one.seconds for one in passes]
+        rows[0].tokens += [one.proposals[0].token for one in passes]
+        fed = [Extend(fed[0].row, rows[0].tokens[-1:])]
+    assert seconds == [5.0, 5.0, 2.0, 2.0]
+    first, second = (one.watch for one in static()._blocks.values())
+    assert first is second, "one device, one watch"
+
+
+def later(now: list[float], at: float) -> Any:
+    """`Lines.seen` that comes back at that time."""
+    seen = Lines.seen
+
+    def waits(lines: Lines, steps: int) -> Any:
+        now[0] = at
+        return seen(lines, steps)
+
+    return waits
+
+
 class HostReads(TorchDispatchMode):
     """Names the operations that a capture refuses: they read a value, or copy one from the host."""
 
@@ -253,6 +323,42 @@ def test_under_pressure_blocks_get_shorter(kv_memory: int) -> None:
     requests = [ask(make("entropy", tau=0.65), n, max_tokens=60) for n in range(6)]
     got = run(static(8, **settings), requests)
     assert_same_answers(got, run(ordinary(), requests), requests)
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_where_pages_run_out_nobody_loses_one_that_was_written_to(leaves: bool) -> None:
+    """By hand: four rows of 6 tokens, pages of 8, steps of 8. There are pages for that block, none
+    for the next, which is looked for before rows are told what the block has written."""
+    blocks = blocks_of_slm(pages=8)
+    taus = (1.0, 1.0, 1.0, 0.0 if leaves else 1.0)
+    asked = [ask(make("entropy", tau=tau), ignore_eos=True) for tau in taus]
+    alike = [replace(one, prompts=dict.fromkeys(Side, prompt(6, i))) for i, one in enumerate(asked)]
+    rows, fed = fresh(blocks, alike)
+    blocks.steps, looked = 8, list[int]()
+    grow = blocks.kv.grow
+    blocks.kv.grow = lambda *args: looked.append(1) or grow(*args)  # type: ignore[method-assign]
+    passes = list(blocks.read(rows, fed, 0.0, 0.0, lambda *_: True))
+    assert len(looked) == 2 and blocks._ahead is None
+    assert [len(one.rows) for one in passes] == [4, *[4 - leaves] * 7]
+    blocks.kv.check_integrity()
+    assert blocks.kv.length == {0: 13, 1: 13, 2: 13, 3: 6 if leaves else 13}
+
+
+def blocks_of_slm(pages: int, clock: Any = time.perf_counter) -> Blocks:
+    runner = models.runner(SLM)
+    runner.bound((pages + 1) * runner.token_bytes * models.PAGE)
+    return Blocks(runner, SLM, frozenset({EOS}), clock=clock)
+
+
+def fresh(blocks: Blocks, requests: list[Request]) -> tuple[list[Any], list[Extend]]:
+    """Rows that the SLM has not read, as an engine would have them."""
+    rows, fed = [], []
+    for number, one in enumerate(requests):
+        row = engine().sequence(one, f"r{number}", 0)
+        row.rows[SLM] = blocks.runner.open()
+        rows.append(row)
+        fed.append(Extend(row.rows[SLM], row.feed(SLM, 0, row.length(SLM))))
+    return rows, fed
 
 
 def test_what_does_not_fit_a_step_takes_the_ordinary_path() -> None:
