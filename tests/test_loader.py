@@ -294,6 +294,11 @@ def test_rope_by_kind_of_layer(directory: Path) -> None:
     ("settings", "message"),
     [
         ({"device": "toaster"}, "device is 'toaster'; it must be 'cpu' or 'cuda'"),
+        (
+            {"device": "cuda:1"},
+            "device is 'cuda:1'; it must be 'cuda', the first GPU there is: set "
+            "CUDA_VISIBLE_DEVICES=1 to have another one be that",
+        ),
         ({"dtype": "float8"}, "dtype is 'float8'; it must be one of float32, bfloat16, float16"),
     ],
 )

@@ -417,6 +417,45 @@ def test_step_costs_are_those_of_blocks() -> None:
     assert real.kv.pages.used == 0 and count.launched
 
 
+def test_tables_are_uploaded_as_far_as_rows_have_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hand; whoever is no longer among the rows has the page of nobody."""
+    lines, sizes = Lines(4, 8, 100, torch.device("cpu")), list[tuple[int, ...]]()
+    upload = Lines._upload
+
+    def noted(self: Lines, to: torch.Tensor, rows: Any) -> None:
+        sizes.append(tuple(to.shape))
+        upload(self, to, rows)
+
+    monkeypatch.setattr(Lines, "_upload", noted)
+    for tables in ([[1, 2, 3], [4]], [[1, 2, 3], [4]], [[5, 6], [], [7]], [[8]], []):
+        lines.lay(tables)
+        wanted = [0 if not table else table[0] for table in tables] + [0] * (4 - len(tables))
+        assert lines.table[:, 0].tolist() == wanted
+        for row, table in enumerate(tables):
+            assert lines.table[row, : len(table)].tolist() == table
+    assert sizes == [(2, 3), (3, 2), (1, 1)]
+
+
+def test_lines_go_when_the_memory_moves() -> None:
+    """Their tables name pages that may be there no more."""
+    blocks = blocks_of_slm(pages=9)
+    lines = blocks._lines_for(2)
+    assert blocks._lines_for(2) is lines
+    blocks._step(lines, 1, Asked(POLICIES["tau 0.5"], 1, False))
+    blocks.runner.bound(5 * blocks.runner.token_bytes * models.PAGE)
+    assert blocks._lines_for(2) is not lines and len(blocks.graphs) == 0
+
+
+def test_a_padded_step_is_not_larger_than_what_reading_weights_covers() -> None:
+    """Eight rows of which one catches up over 40 tokens: 47 in a ragged pass, 512 in a step."""
+    blocks = blocks_of_slm(pages=400)
+    asked = [ask(make("slm"), ignore_eos=True, prompts={SLM: prompt(1, n)}) for n in range(7)]
+    long = ask(make("slm"), ignore_eos=True, prompts={SLM: prompt(40)})
+    assert blocks.serves(*fresh(blocks, [long]))
+    blocks = blocks_of_slm(pages=400)
+    assert not blocks.serves(*fresh(blocks, [*asked, long]))
+
+
 def test_sizes_cover_what_an_engine_may_ask() -> None:
     assert blocks_module._bucket(blocks_module.ROWS, 5) == 8
     assert blocks_module._bucket(blocks_module.WIDTHS, 64) == 64

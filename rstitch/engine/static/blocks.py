@@ -33,8 +33,9 @@ from rstitch.types import Side
 
 ROWS = (1, 2, 4, 8, 16, 32, 64)
 WIDTHS = (1, 2, 4, 8, 16, 32, 64)
-PLACES = 1024
-"""Rows x width of a step at most: past that a ragged pass feeds fewer tokens for nothing."""
+PLACES = 128
+"""Rows x width of a step at most: up to there reading the weights takes longer than the products;
+past it places without a token cost time, and a ragged pass has none."""
 LOOK = 30e-6
 """Seconds that the device waits while the host looks and launches; a guess, not measured."""
 
@@ -207,9 +208,6 @@ class Blocks:
 
     def _step(self, lines: Lines, width: int, asked: Asked) -> Callable[[], None]:
         """The step's replay. Made for the first time it disturbs the lines."""
-        if self._moves != self.kv.moves:
-            self.graphs.clear()
-            self._moves = self.kv.moves
         key = self._key(lines, width, asked)
         return self.graphs.get(key, lambda: Step(self.model, lines, width, asked), lines.rest)
 
@@ -221,6 +219,10 @@ class Blocks:
         return lines.rows, width, type(policy), *kind, asked.memory, asked.hot
 
     def _lines_for(self, rows: int) -> Lines:
+        if self._moves != self.kv.moves:  # graphs and tables speak of what is there no more
+            self.graphs.clear()
+            self._lines.clear()
+            self._moves = self.kv.moves
         size = _bucket(ROWS, rows)
         if size not in self._lines:
             pages = self.kv.pages.needed(self.kv.max_length)
