@@ -22,6 +22,7 @@ from rstitch.errors import BadRequest
 from rstitch.types import Side
 
 PROFILE_FIELDS = ("base", "per_row")
+Reals = np.ndarray[Any, np.dtype[np.float64]]
 
 
 class StepCosts(Protocol):
@@ -154,11 +155,11 @@ def _binomial(n: int, p: float) -> tuple[float, ...]:
 class _Chain:
     """What a step of either side does, by how many of n rows wait for the LLM; [0] is the SLM's."""
 
-    moves: np.ndarray
+    moves: Reals
     """(2, n + 1, n + 1): probability of so many waiting after it."""
-    tokens: np.ndarray
+    tokens: Reals
     """(2, n + 1): kept tokens."""
-    seconds: np.ndarray
+    seconds: Reals
 
     @classmethod
     def of(cls, n: int, p: float, q: float, cost: Callable[[Side, int], float]) -> _Chain:
@@ -182,15 +183,16 @@ class _Chain:
         return float(often @ self.tokens[llm, waiting] / (often @ self.seconds[llm, waiting]))
 
 
-def _stationary(chain: np.ndarray) -> np.ndarray:
+def _stationary(chain: Reals) -> Reals:
     """How often a Markov chain is in each state; one of several answers where there are several."""
     states = len(chain)
     system = np.vstack([(chain.T - np.eye(states))[1:], np.ones(states)])
     target = np.append(np.zeros(states - 1), 1.0)
     try:
-        return np.linalg.solve(system, target)
+        often: Reals = np.linalg.solve(system, target)
     except np.linalg.LinAlgError:
-        return np.linalg.lstsq(system, target, rcond=None)[0]
+        often = np.linalg.lstsq(system, target, rcond=None)[0]
+    return often
 
 
 def throughput(
