@@ -88,6 +88,7 @@ def single(pair: Pair, costs: steps.Costs, kept: Kept, context: int, tokens: int
         say(
             f"{side} decode step at {context}: {1e3 * one['seconds']:.3f} ms, floor "
             f"{1e3 * one['floor']:.3f} ms, {one['over_floor']:.2f}x"
+            + ("" if one["forward"] == "FusedForward" else f", NOT FUSED: {one['forward']}")
         )
     widths = kept.get("catch_ups", lambda: steps.catch_ups(costs, context, pair.quick))
     for side, seconds in (widths or {}).items():
@@ -137,7 +138,7 @@ def many(
     for n in sizes:
         rate = kept.get(
             f"llm {n}",
-            lambda n=n: runs.in_flight(pair, pair.engine(), make("llm"), n, context, seconds).rate,
+            lambda n=n: runs.warmed(pair, pair.engine, make("llm"), n, context, seconds).rate,
         )
         for share in runs.SHARES:
             one = rate and kept.get(

@@ -32,7 +32,6 @@ SHAPES: dict[str, tuple[int, int, int, int, int, bool]] = {
 TOKENS, FEW = 151_665, 512
 COLUMNS = {True: 151_936, False: 152_064}
 """Of the head, as it is the embedding too or not."""
-BLOCK = 1 << 20
 PAGE = 64
 
 
@@ -117,7 +116,7 @@ class Pair:
 def random_model(
     shape: str, device: torch.device, dtype: torch.dtype, length: int, quick: bool
 ) -> Any:
-    """Weights repeat a block of random numbers, scaled so that activations stay finite."""
+    """Weights of the size that models begin with, so that activations stay finite."""
     config = Qwen2Config(
         vocab_size=FEW if quick else COLUMNS[SHAPES[shape][-1]],
         max_position_embeddings=length,
@@ -129,15 +128,12 @@ def random_model(
     model.to_empty(device=device)
     model.model.rotary_emb = rotary.to(device)
     model.tie_weights()
-    generator = torch.Generator().manual_seed(len(shape))
-    block = torch.randn(BLOCK, generator=generator).mul_(0.02).to(device, dtype)
+    generator = torch.Generator(device).manual_seed(len(shape))
     for name, weight in model.named_parameters():
         if weight.ndim == 1:
             weight.fill_(0.0 if name.endswith("bias") else 1.0)
-            continue
-        flat = weight.view(-1)
-        for at in range(0, len(flat), BLOCK):
-            flat[at : at + BLOCK] = block[: len(flat) - at]
+        else:  # no two rows of the head alike, or greedy choices would be ties
+            weight.normal_(0, 0.02, generator=generator)
     return model.eval().requires_grad_(False)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,11 +17,14 @@ from rstitch.costs import LinearCosts, best_threshold, throughput
 from rstitch.engine.engine import InProcessEngine
 from rstitch.engine.request import Request
 from rstitch.policy import Policy, make
-from rstitch.types import Failed, Finished, Forward, Sampling, Side, Token
+from rstitch.types import Failed, Finished, Forward, Proposal, Sampling, Side, Token
 
 SHARES: dict[int, tuple[float, float]] = {10: (0.0426, 0.4), 25: (0.12, 0.4), 60: (0.375, 0.4)}
 """LLM share in percent: p and q of the two-state policy. LLM runs are 2.5 tokens, SLM runs 22.5,
 7.3 and 1.7."""
+HANDOFFS, LONGEST, TRIES = 100, 4, 3
+"""Hand-offs that a rate rests on, but no more than so many times the seconds asked for; and how
+often a setting is run at most."""
 
 
 @dataclass
@@ -37,6 +40,15 @@ class Run:
     )
     """By side that took over, of the step that did: tokens fed, context, wall seconds."""
     tokens: list[tuple[int, ...]] = field(default_factory=list)
+    proposed: dict[Side, int] = field(default_factory=lambda: dict.fromkeys(Side, 0))
+    left: dict[Side, int] = field(default_factory=lambda: dict.fromkeys(Side, 0))
+    """Proposals of each side, and those that passed control on."""
+    captured: int = 0
+    """Steps that were made for the first time meanwhile; what they took is in the seconds."""
+
+    def leaving(self, side: Side, otherwise: float) -> float:
+        """Share of its proposals that passed control on."""
+        return self.left[side] / self.proposed[side] if self.left[side] else otherwise
 
     @property
     def rate(self) -> float:
@@ -113,11 +125,11 @@ def in_flight(
             ended = _ends(engine.step())
         nothing_ahead(engine)
         run, began = Run(), time.perf_counter()
-        while not ended and (run.seconds < seconds or run.kept < 4 * n):
+        wanted = 0 if len(sides) == 1 or pair.quick else HANDOFFS
+        while not ended and _goes_on(run, n, seconds, wanted):
             for event in (events := engine.step()):
-                if isinstance(event, Token) and event.proposal.keep:
-                    run.kept += 1
-                    run.llm += event.proposal.side is Side.LLM
+                if isinstance(event, Token):
+                    _count(run, event.proposal)
             ended = _ends(events)
             run.seconds = time.perf_counter() - began
         return run
@@ -133,11 +145,17 @@ def concurrency(
 ) -> dict[str, Any]:
     """Item 4 at one size and share: table and naive rule over the LLM alone, and the optimum."""
     p, q = SHARES[share]
-    policy, rates = make("random", p=p, q=q), {}
+    policy, found = make("random", p=p, q=q), dict[str, Run]()
     for waiting in ("table", "eager"):
-        engine = pair.engine(waiting)
-        expect(engine, costs, n, context)
-        rates[waiting] = in_flight(pair, engine, policy, n, context, seconds).rate
+
+        def engine(waiting: str = waiting) -> InProcessEngine:
+            made = pair.engine(waiting)
+            expect(made, costs, n, context)
+            return made
+
+        found[waiting] = warmed(pair, engine, policy, n, context, seconds)
+    rates = {waiting: run.rate for waiting, run in found.items()}
+    p, q = (found["table"].leaving(s, rate) for s, rate in zip(Side, (p, q), strict=True))
     curves = {side: costs.curve(side, n, context) for side in Side}
 
     def cost(side: Side, rows: int) -> float:
@@ -153,7 +171,41 @@ def concurrency(
         "optimum_over_llm": best / llm_rate,
         "of_optimum": rates["table"] / best,
         "threshold": threshold,
+        "p": p,
+        "q": q,
+        "captured": {waiting: run.captured for waiting, run in found.items()},
     }
+
+
+def warmed(
+    pair: Pair, engine: Callable[[], InProcessEngine], policy: Policy, n: int, context: int,
+    seconds: float,
+) -> Run:  # fmt: skip
+    """`in_flight` on a fresh engine, again with the same seeds until nothing is captured in it."""
+    for tried in range(TRIES):
+        before = _captured(pair)
+        run = in_flight(pair, engine(), policy, n, context, seconds)
+        run.captured = _captured(pair) - before
+        if tried and not run.captured:
+            break
+    return run
+
+
+def _captured(pair: Pair) -> int:
+    return sum(len(blocks.graphs) for blocks in pair.blocks().values())
+
+
+def _goes_on(run: Run, n: int, seconds: float, handoffs: int) -> bool:
+    """At least so many seconds; then until there were enough hand-offs, or no more time."""
+    few = sum(run.left.values()) < handoffs and run.seconds < LONGEST * seconds
+    return run.seconds < seconds or run.kept < 4 * n or few
+
+
+def _count(run: Run, proposal: Proposal) -> None:
+    run.kept += proposal.keep
+    run.llm += proposal.keep and proposal.side is Side.LLM
+    run.proposed[proposal.side] += 1
+    run.left[proposal.side] += proposal.next_side is not proposal.side
 
 
 def expect(engine: InProcessEngine, costs: Costs, n: int, context: int) -> None:

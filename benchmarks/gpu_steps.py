@@ -10,13 +10,16 @@ import numpy as np
 import torch
 
 from benchmarks.gpu_pair import Pair, weight_bytes
-from rstitch.engine.static.blocks import ROWS, WIDTHS
-from rstitch.engine.static.lines import Line
+from rstitch.engine.runner import Extend
+from rstitch.engine.static.blocks import PLACES, ROWS, WIDTHS
+from rstitch.engine.static.lines import MOST, Line
 from rstitch.engine.static.step import Asked
 from rstitch.policy import make
 from rstitch.types import Side
 
 REPEATS = 5
+MORE = 128
+"""Tokens that a timed sequence of steps feeds to a row at most, beside the first."""
 
 
 def bandwidth(pair: Pair) -> float:
@@ -28,12 +31,14 @@ def bandwidth(pair: Pair) -> float:
 
 
 def step_seconds(pair: Pair, side: Side, rows: int, width: int, context: int) -> float:
-    """Median seconds of a step of so many rows that feed `width` tokens each after `context`."""
+    """Median seconds of a step of so many rows that feed `width` tokens each after `context`: of
+    several that follow a first one, whose launches the device does not wait for."""
     blocks, runner = pair.blocks()[side], pair.runners[side]
     opened = [runner.open() for _ in range(rows)]
     slots = [runner.kv.slot_of[row] for row in opened]
     try:
-        runner.kv.grow(len(runner.kv.length), [(slot, context + width) for slot in slots])
+        room = context + (replays(width) + 1) * width
+        runner.kv.grow(len(runner.kv.length), [(slot, room) for slot in slots])
         policy = make("random", p=0.0, q=0.0)
         lines = blocks._lines_for(rows)
         step = blocks._step(lines, width, Asked(policy, 2, False))
@@ -46,7 +51,8 @@ def step_seconds(pair: Pair, side: Side, rows: int, width: int, context: int) ->
         for _ in range(REPEATS + 1):
             with torch.inference_mode():
                 lines.fill(filled, width)
-            seconds.append(_timed(pair, step))
+            step()
+            seconds.append(_timed(pair, step, replays(width)))
         lines.rest()
         return statistics.median(seconds[1:])
     finally:
@@ -54,18 +60,48 @@ def step_seconds(pair: Pair, side: Side, rows: int, width: int, context: int) ->
             runner.free(row)
 
 
-def _timed(pair: Pair, run: Any) -> float:
-    pair.wait()
+def replays(width: int) -> int:
+    """Steps that are timed together; each feeds `width` tokens more to its rows."""
+    return max(1, min(MOST, MORE // width) - 1)
+
+
+@torch.inference_mode()
+def pass_seconds(pair: Pair, side: Side, rows: int, width: int, context: int) -> float:
+    """Median seconds of an ordinary pass, which feeds what no step of fixed shape does."""
+    runner = pair.runners[side]
+    opened = [runner.open() for _ in range(rows)]
+    slots = [runner.kv.slot_of[row] for row in opened]
+    try:
+        runner.kv.grow(len(runner.kv.length), [(slot, context + width) for slot in slots])
+        seconds = []
+        for _ in range(REPEATS + 1):
+            for slot in slots:
+                runner.kv.length[slot] = context  # whatever lies there
+            pair.wait()
+            started = time.perf_counter()
+            runner.extend([Extend(row, [5] * width) for row in opened])
+            pair.wait()
+            seconds.append(time.perf_counter() - started)
+        return statistics.median(seconds[1:])
+    finally:
+        for row in opened:
+            runner.free(row)
+
+
+def _timed(pair: Pair, run: Any, times: int = 1) -> float:
+    """Seconds of one of so many runs, behind what the device has to do already."""
     if pair.device.type != "cuda":
         started = time.perf_counter()
-        run()
-        return time.perf_counter() - started
+        for _ in range(times):
+            run()
+        return (time.perf_counter() - started) / times
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     begin.record()
-    run()
+    for _ in range(times):
+        run()
     end.record()
     end.synchronize()
-    return float(begin.elapsed_time(end)) / 1e3
+    return float(begin.elapsed_time(end)) / 1e3 / times
 
 
 class Costs:
@@ -76,15 +112,18 @@ class Costs:
         self.pair, self.known = pair, known
 
     def at(self, side: Side, rows: int, width: int, context: int) -> float:
-        """rows and width as a step has them: the next size that there is."""
-        rows, width = (
-            next(s for s in sizes if s >= n) for sizes, n in ((ROWS, rows), (WIDTHS, width))
-        )
-        grid = max(context // 512, 0) * 512
-        context = min(grid, self.pair.length - width - 1)
+        """rows and width as a step has them, the next size that there is; what no step feeds, as an
+        ordinary pass, the width to the next 16."""
+        measure, sizes = step_seconds, [next((s for s in ROWS if s >= rows), 0)]
+        sizes.append(next((s for s in WIDTHS if s >= width), 0))
+        if not all(sizes) or sizes[0] * sizes[1] > PLACES:
+            measure, sizes = pass_seconds, [rows, -(-width // 16) * 16]
+        rows, width = sizes
+        room = max(MORE, width) + width
+        context = max(0, min(context // 512 * 512, self.pair.length - room - 1))
         key = f"{side.label} {rows} x {width} at {context}"
         if key not in self.known:
-            self.known[key] = step_seconds(self.pair, side, rows, width, context)
+            self.known[key] = measure(self.pair, side, rows, width, context)
         return self.known[key]
 
     def curve(self, side: Side, most: int, context: int) -> list[float]:
@@ -98,7 +137,12 @@ def floors(pair: Pair, costs: Costs, context: int, speed: float) -> dict[str, An
     for side, runner in pair.runners.items():
         floor = (weight_bytes(runner.model) + runner.token_bytes * context) / speed
         seconds = costs.at(side, 1, 1, context)
-        found[side.label] = {"seconds": seconds, "floor": floor, "over_floor": seconds / floor}
+        found[side.label] = {
+            "seconds": seconds,
+            "floor": floor,
+            "over_floor": seconds / floor,
+            "forward": type(runner.forward).__name__,
+        }
     return found
 
 

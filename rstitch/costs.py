@@ -22,6 +22,7 @@ from rstitch.errors import BadRequest
 from rstitch.types import Side
 
 PROFILE_FIELDS = ("base", "per_row")
+Reals = np.ndarray[Any, np.dtype[np.float64]]
 
 
 class StepCosts(Protocol):
@@ -150,6 +151,50 @@ def _binomial(n: int, p: float) -> tuple[float, ...]:
     return tuple(comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(n + 1))
 
 
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """What a step of either side does, by how many of n rows wait for the LLM; [0] is the SLM's."""
+
+    moves: Reals
+    """(2, n + 1, n + 1): probability of so many waiting after it."""
+    tokens: Reals
+    """(2, n + 1): kept tokens."""
+    seconds: Reals
+
+    @classmethod
+    def of(cls, n: int, p: float, q: float, cost: Callable[[Side, int], float]) -> _Chain:
+        moves = np.zeros((2, n + 1, n + 1))
+        tokens, seconds = np.zeros((2, n + 1)), np.zeros((2, n + 1))
+        for waiting in range(n + 1):
+            writing = n - waiting
+            if writing:
+                moves[0, waiting, waiting:] = _binomial(writing, p)
+                tokens[0, waiting], seconds[0, waiting] = writing * (1 - p), cost(Side.SLM, writing)
+            if waiting:
+                moves[1, waiting, : waiting + 1] = _binomial(waiting, q)[::-1]
+                tokens[1, waiting], seconds[1, waiting] = waiting, cost(Side.LLM, waiting)
+        return cls(moves, tokens, seconds)
+
+    def throughput(self, threshold: int) -> float:
+        """Kept tokens per second where the LLM runs from `threshold` waiting on."""
+        waiting = np.arange(len(self.tokens[0]))
+        llm = ((waiting >= threshold) | (waiting == waiting[-1])).astype(int)
+        often = _stationary(self.moves[llm, waiting])
+        return float(often @ self.tokens[llm, waiting] / (often @ self.seconds[llm, waiting]))
+
+
+def _stationary(chain: Reals) -> Reals:
+    """How often a Markov chain is in each state; one of several answers where there are several."""
+    states = len(chain)
+    system = np.vstack([(chain.T - np.eye(states))[1:], np.ones(states)])
+    target = np.append(np.zeros(states - 1), 1.0)
+    try:
+        often: Reals = np.linalg.solve(system, target)
+    except np.linalg.LinAlgError:
+        often = np.linalg.lstsq(system, target, rcond=None)[0]
+    return often
+
+
 def throughput(
     n: int, threshold: int, p: float, q: float, cost: Callable[[Side, int], float]
 ) -> float:
@@ -158,27 +203,12 @@ def throughput(
     One device, one batch at a time. p: an SLM proposal is discarded and its row waits for the LLM;
     q: a row returns after an LLM token.
     """
-    chain = np.zeros((n + 1, n + 1))
-    tokens, seconds = np.zeros(n + 1), np.zeros(n + 1)
-    for waiting in range(n + 1):
-        writing = n - waiting
-        if waiting >= threshold or not writing:
-            for back, chance in enumerate(_binomial(waiting, q)):
-                chain[waiting, waiting - back] += chance
-            tokens[waiting], seconds[waiting] = waiting, cost(Side.LLM, waiting)
-        else:
-            for more, chance in enumerate(_binomial(writing, p)):
-                chain[waiting, waiting + more] += chance
-            tokens[waiting], seconds[waiting] = writing * (1 - p), cost(Side.SLM, writing)
-    system = np.vstack([chain.T - np.eye(n + 1), np.ones(n + 1)])
-    target = np.append(np.zeros(n + 1), 1.0)
-    stationary = np.linalg.lstsq(system, target, rcond=None)[0]
-    return float(stationary @ tokens / (stationary @ seconds))
+    return _Chain.of(n, p, q, cost).throughput(threshold)
 
 
 def best_threshold(n: int, p: float, q: float, cost: Callable[[Side, int], float]) -> int:
     """How many of n rows should wait before the LLM runs; the optimal rule is such a threshold."""
-    return max(range(1, n + 1), key=lambda b: throughput(n, b, p, q, cost))
+    return max(range(1, n + 1), key=_Chain.of(n, p, q, cost).throughput)
 
 
 @dataclass(slots=True)

@@ -162,6 +162,35 @@ def test_the_best_threshold_is_the_optimum_of_all_policies(seed: int) -> None:
     assert best == pytest.approx(exact, rel=1e-6), f"n={n} p={p} q={q}, from {threshold} on"
 
 
+def by_least_squares(n: int, threshold: int, p: float, q: float, cost: Cost) -> float:
+    """The same chain, row by row, its stationary distribution by a decomposition."""
+    chain, tokens, seconds = np.zeros((n + 1, n + 1)), np.zeros(n + 1), np.zeros(n + 1)
+    for waiting in range(n + 1):
+        if waiting >= threshold or waiting == n:
+            chain[waiting, : waiting + 1] = binomial(waiting, q)[::-1]
+            tokens[waiting], seconds[waiting] = waiting, cost(Side.LLM, waiting)
+        else:
+            chain[waiting, waiting:] = binomial(n - waiting, p)
+            tokens[waiting] = (n - waiting) * (1 - p)
+            seconds[waiting] = cost(Side.SLM, n - waiting)
+    system = np.vstack([chain.T - np.eye(n + 1), np.ones(n + 1)])
+    often = np.linalg.lstsq(system, np.append(np.zeros(n + 1), 1.0), rcond=None)[0]
+    return float(often @ tokens / (often @ seconds))
+
+
+@pytest.mark.parametrize(
+    ("n", "p", "q"), [(1, 0.3, 0.4), (5, 0.001, 0.999), (16, 0.12, 0.4), (64, 0.04, 0.3)]
+)
+def test_every_threshold_has_the_throughput_of_a_slower_solution(
+    n: int, p: float, q: float
+) -> None:
+    cost = costs_of(10)
+    thresholds = range(1, n + 1, max(1, n // 8))
+    got = [throughput(n, threshold, p, q, cost) for threshold in thresholds]
+    want = [by_least_squares(n, threshold, p, q, cost) for threshold in thresholds]
+    assert got == pytest.approx(want, rel=1e-9)
+
+
 @pytest.mark.parametrize("seed", range(12, 24))
 def test_the_best_threshold_is_never_below_another(seed: int) -> None:
     """Eager is the threshold 1."""

@@ -34,6 +34,7 @@ def test_one_command_measures_everything_and_goes_on(
     assert not whole["skipped"] and whole["pair"] == "tiny/small"
     for side in ("slm", "llm"):
         assert whole["floors"][side]["seconds"] > whole["floors"][side]["floor"] > 0
+        assert whole["floors"][side]["forward"] == "FusedForward"
     for share in gpu_runs.SHARES:
         assert whole[f"stitched {share}"]["rate"] > 0
         assert {"over_llm", "naive_over_llm", "optimum_over_llm"} <= whole[
@@ -101,6 +102,22 @@ class Fixed(gpu_steps.Costs):
 
     def at(self, side: Side, rows: int, width: int, context: int) -> float:
         return 10.0 if side is Side.LLM else 1.0
+
+
+def test_what_no_step_feeds_is_timed_as_a_pass() -> None:
+    """A catch-up over 64 tokens, and one of more places than a step has."""
+    pair = Pair("tiny", "small", torch.device("cpu"), torch.float32, 256, 4, True)
+    pair.build()
+    costs = gpu_steps.Costs(pair, {})
+    assert costs.at(Side.LLM, 1, 70, 48) > 0 and costs.at(Side.SLM, 4, 60, 0) > 0
+    assert costs.at(Side.SLM, 4, 1, 0) > 0
+    assert list(costs.known) == ["llm 1 x 80 at 0", "slm 4 x 64 at 0", "slm 4 x 1 at 0"]
+    assert not any(runner.kv.length for runner in pair.runners.values())
+
+
+def test_no_two_rows_of_a_head_are_alike() -> None:
+    head = random_model("small", torch.device("cpu"), torch.float32, 64, True).lm_head.weight
+    assert len({tuple(row) for row in head.tolist()}) == len(head)
 
 
 def test_speculation_from_bare_steps() -> None:

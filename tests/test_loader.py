@@ -56,15 +56,17 @@ def configure(directory: Path, **changes: Any) -> None:
 
 def test_no_bars_where_nobody_watches(capfd: pytest.CaptureFixture[str]) -> None:
     """transformers drew "Loading weights" into logs; what others have set stays as it was."""
+    directory = str(pair().slm)
+    capfd.readouterr()  # the first test to ask for the pair has it saved, with bars
     assert hf_logging.is_progress_bar_enabled()
-    load_model(str(pair().slm), EngineConfig())
+    load_model(directory, EngineConfig())
     assert capfd.readouterr() == ("", "")
     assert hf_logging.is_progress_bar_enabled() and not are_progress_bars_disabled()
     with patch.object(sys.stderr, "isatty", return_value=True), quiet():
         assert hf_logging.is_progress_bar_enabled()
     hf_logging.disable_progress_bar()
     try:
-        load_model(str(pair().slm), EngineConfig())
+        load_model(directory, EngineConfig())
         assert not hf_logging.is_progress_bar_enabled() and are_progress_bars_disabled()
     finally:
         hf_logging.enable_progress_bar()
@@ -292,6 +294,11 @@ def test_rope_by_kind_of_layer(directory: Path) -> None:
     ("settings", "message"),
     [
         ({"device": "toaster"}, "device is 'toaster'; it must be 'cpu' or 'cuda'"),
+        (
+            {"device": "cuda:1"},
+            "device is 'cuda:1'; it must be 'cuda', the first GPU there is: set "
+            "CUDA_VISIBLE_DEVICES=1 to have another one be that",
+        ),
         ({"dtype": "float8"}, "dtype is 'float8'; it must be one of float32, bfloat16, float16"),
     ],
 )

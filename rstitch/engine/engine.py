@@ -297,12 +297,15 @@ class InProcessEngine:
         if blocks and blocks.serves(rows, fed):
             costs, rates = self.scheduler.costs, self.scheduler.rates
             leaving = 0.0 if all(row.pinned for row in rows) else rates.probability(side)
-            alone = not (self._inbox or self.scheduler.queue)
-            return blocks.read(rows, fed, leaving, costs.seconds(side, len(rows)), alone)
+            return blocks.read(rows, fed, leaving, costs.seconds(side, len(rows)), self._again)
         started, sizes = self.clock(), [len(item.tokens) for item in fed]
         asked, proposals = self.read(side, rows, fed)
         ends = [before + new for before, new in zip(cached, sizes, strict=True)]
         return [Taken(rows, sizes, ends, asked, proposals, self.clock() - started)]
+
+    def _again(self, stay: list[Sequence], leave: list[Sequence]) -> bool:
+        """Whether the next step is of these rows alone, once the others have changed sides."""
+        return not self._inbox and self.scheduler.again(stay, leave)
 
     def _take(self, side: Side, one: Taken) -> None:
         """Account for a pass, and commit what was read from it."""

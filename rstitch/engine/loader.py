@@ -209,6 +209,11 @@ def _device(config: EngineConfig) -> torch.device:
         device = torch.device(config.device)
     except RuntimeError:
         raise BadRequest(f"device is {config.device!r}; it must be 'cpu' or 'cuda'") from None
+    if device.type == "cuda" and device.index:
+        raise BadRequest(
+            f"device is {config.device!r}; it must be 'cuda', the first GPU there is: set "
+            f"CUDA_VISIBLE_DEVICES={device.index} to have another one be that"
+        )
     if device.type == "cuda" and not torch.cuda.is_available():
         raise BadRequest(f"device is {config.device!r}, but torch finds no GPU; use 'cpu'")
     return device

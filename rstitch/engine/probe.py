@@ -9,7 +9,7 @@ rows cannot show (long chunks, rope that changes with the length) `support` refu
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
@@ -20,6 +20,7 @@ from transformers.utils import logging as hf_logging
 from rstitch.engine.attention import NAME, attention
 from rstitch.engine.kv import KVSlabs
 from rstitch.engine.paged.memory import PagedKV
+from rstitch.engine.rounding import too_far
 from rstitch.engine.runner import Extend
 from rstitch.engine.torch_runner import TorchRunner
 from rstitch.errors import BadModel
@@ -32,12 +33,6 @@ PASSES: tuple[tuple[tuple[int, int], Literal["all", "last"]], ...] = (
 )
 """Tokens fed to each of two rows, and whose logits are asked for: models may skip the others."""
 LENGTHS = (10, 5)
-TOLERANCE = {torch.float32: 1e-4, torch.float16: 0.003, torch.bfloat16: 0.02}
-"""Largest deviation of a token's logits, relative to their spread ..."""
-CARRIED = 4
-"""... or this many times what one more rounding of the embeddings does: where experts are chosen,
-half precision may choose others. Right models reach 1 to 3, wrong ones hundreds (docs/log.md)."""
-
 Calls = dict[int, list[int | None]]
 """Per layer, the sliding window of each of its calls."""
 
@@ -103,11 +98,9 @@ def _fault(runner: TorchRunner) -> str | None:
         return fault
     model.set_attn_implementation("eager")
     plain = _plain(model, rows)
-    off = _off(ours, plain)
     precision = torch.bfloat16 if getattr(model, "is_quantized", False) else model.dtype
-    if off <= TOLERANCE[precision]:
-        return None
-    if off <= CARRIED * _off(_shaken(model, precision, lambda: _plain(model, rows)), plain):
+    off = too_far(ours, plain, model, precision, lambda: _plain(model, rows))
+    if off is None:
         return None
     return f"its logits differ from a plain forward pass by {off:.0%} of their spread"
 
@@ -143,20 +136,6 @@ def _plain(model: Any, rows: list[list[int]]) -> Tensor:
     return torch.cat(picked)
 
 
-def _shaken(model: Any, precision: torch.dtype, run: Callable[[], Tensor]) -> Tensor:
-    """What `run` returns while every embedding is off by one rounding error, up or down."""
-
-    def shake(_: Any, __: Any, out: Tensor) -> Tensor:
-        signs = torch.arange(out.shape[-1], device=out.device) % 2 * 2 - 1
-        return out * (1 + torch.finfo(precision).eps * signs).to(out.dtype)
-
-    hook = model.get_input_embeddings().register_forward_hook(shake)
-    try:
-        return run()
-    finally:
-        hook.remove()
-
-
 def _miscalled(calls: Calls, settings: Any) -> str | None:
     """What is wrong with passes in each of which each layer should have attended once."""
     layers = settings.num_hidden_layers
@@ -171,9 +150,3 @@ def _miscalled(calls: Calls, settings: Any) -> str | None:
             return f"layer {layer} is of {kind}, yet its window is {windows[0]}"
     strange = sorted(set(calls) - set(range(layers)))
     return f"it attends in layer {strange[0]}, which is none of its {layers}" if strange else None
-
-
-def _off(got: Tensor, want: Tensor) -> float:
-    """Largest deviation of a token's logits, root mean square, relative to their spread."""
-    deviation = (got.double() - want.double()).pow(2).mean(-1).sqrt()
-    return float((deviation / want.double().std(-1)).nan_to_num(torch.inf).max())

@@ -72,6 +72,18 @@ class Scheduler:
         side = Side.LLM if not rows[Side.SLM] else self._choose(rows)
         return side, rows[side]
 
+    def again(self, stay: list[Sequence], leave: list[Sequence]) -> bool:
+        """Whether `pick` will choose the side of `stay`, and those rows alone, once `leave` have
+        gone to the other one. A guess: what happens until then may change it."""
+        if self.turns.contested or (self.queue and len(self.active) < self.max_rows):
+            return False
+        side, known = stay[0].side, {row.id for row in (*stay, *leave)}
+        others = [row for row in self.active.values() if row.id not in known]
+        if any(row.side is side for row in others):
+            return False
+        rows = {side: stay, side.other: [*others, *leave]}
+        return not rows[side.other] or self._choose(rows) is side
+
     def _due(self) -> list[Sequence]:
         """The rows of the owners whose turn it is. The rest wait for that, not for their side."""
         owners = self.turns.due(self.costs.seconds(Side.LLM, 1))

@@ -100,6 +100,8 @@ def test_between_products(dtype: torch.dtype) -> None:
         )
     for a, b in zip(*found, strict=True):
         assert torch.allclose(a.float(), b.float(), rtol=NEAR[dtype], atol=NEAR[dtype])
+    seeds = torch.randint(0, 2**62, (2, 70), device="cuda")
+    assert torch.equal(kernels.coins(*seeds, 1), between.coins(*seeds, 1))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

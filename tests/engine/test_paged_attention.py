@@ -148,11 +148,13 @@ def test_half_precision(backend: str, extra: str) -> None:
     assert rows.off(BATCHES["catch-ups"], **EXTRAS[extra]) < 0.004
 
 
+@pytest.mark.parametrize("width", [4, 64])
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_padding_of_a_fixed_width_disturbs_nobody(backend: str) -> None:
-    """Places without a token give something finite, whatever lies in their keys."""
+def test_padding_of_a_fixed_width_disturbs_nobody(backend: str, width: int) -> None:
+    """Places without a token give something finite, whatever lies in their keys; of 64, whole
+    tiles are padding."""
     rows = Rows()
-    spans = [Span(0, 30, 4), Span(1, 2, 4)]
+    spans = [Span(0, 30, width), Span(1, 2, width)]
     rows.fill(spans)
     batch = PagedBatch.of(rows.kv, spans, torch.device("cpu"))
     batch.counts = torch.tensor([1, 3], dtype=torch.int32)
@@ -162,7 +164,7 @@ def test_padding_of_a_fixed_width_disturbs_nobody(backend: str) -> None:
         for x in (rows.query, rows.key, rows.value)
     ]
     out, _ = attention(SimpleNamespace(layer_idx=0), *flat, None, rst_batch=batch)
-    real = torch.tensor([0, 4, 5, 6])
+    real = torch.tensor([0, width, width + 1, width + 2])
     want = rows.attend([Span(0, 30, 1), Span(1, 2, 3)])
     assert float((out[0, real] - want).abs().max()) < 1e-6
     assert out.isfinite().all()

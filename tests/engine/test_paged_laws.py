@@ -1,5 +1,6 @@
 """The laws of test_laws.py with the KV of both sides in pages, and decoding in blocks of steps of
-fixed shape."""
+fixed shape. What blocks do not serve (penalties, rewind, phases, kinds mixed) is here the ordinary
+path over pages; that the others go the same way there, test_static.py says."""
 
 from __future__ import annotations
 
@@ -21,8 +22,7 @@ from tests.engine.test_laws import (  # noqa: F401
 )
 
 
-@pytest.fixture(autouse=True, params=[("paged", None), ("static", 1), ("static", 3)], ids=str)
-def _pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    layout, steps = request.param
-    monkeypatch.setattr(models, "LAYOUT", layout)
-    monkeypatch.setattr(models, "STEPS", steps)
+@pytest.fixture(autouse=True)
+def _pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "LAYOUT", "static")
+    monkeypatch.setattr(models, "STEPS", 3)

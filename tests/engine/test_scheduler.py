@@ -329,6 +329,30 @@ def test_the_table_does_not_fall_behind_any_fixed_threshold() -> None:
     assert rates["table"] >= 0.95 * max(rates.values()), rates
 
 
+def test_who_runs_next_is_known_before_rows_have_changed_sides() -> None:
+    """By hand, with a threshold of 2: one that leaves waits, two do not; nor does it hold once
+    somebody else is on their side, may come in, or has a turn of their own."""
+    now = Scheduler(EngineConfig(max_rows=4, waiting="fixed:2"), lambda: 0.0)
+    rows = [sequence(n, STITCHED) for n in range(4)]
+    for row in rows[:3]:
+        now.add(row)
+    now.admit()
+    assert now.again(rows[:3], [])
+    assert now.again(rows[:2], rows[2:3])
+    assert not now.again(rows[:1], rows[1:3]), "two wait for the LLM: it is due"
+    assert not now.again(rows[:2], []), "the third is on this side, and not in the block"
+    rows[2].side = LLM
+    assert now.again(rows[:2], []) and not now.again(rows[:1], rows[1:2])
+    now.add(rows[3])
+    assert not now.again(rows[:2], []), "there is room for one who waits in the queue"
+    now.max_rows = 3
+    assert now.again(rows[:2], [])
+    now.max_rows = 5
+    now.add(sequence(9, STITCHED, owner="another"))
+    now.admit()
+    assert not now.again(rows[:2], []) and now.turns.contested
+
+
 def test_rows_without_memory_do_not_count_as_waiting() -> None:
     """Three of four wait for the LLM, two of them for memory: the threshold of two is not met."""
     world = World(COSTS, coin(0, 0, 0), EngineConfig(max_rows=4, waiting="fixed:2", max_wait=1e9))

@@ -3,6 +3,7 @@ same code, answering as it does pass by pass."""
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from rstitch.engine.static.lines import Lines
 from rstitch.engine.static.step import Asked, Step
 from rstitch.errors import BadRequest
 from rstitch.pairs.recipe.splits import problems, spread
-from rstitch.policy import Policy, make
+from rstitch.policy import Policy, make, network
 from rstitch.types import Finished, Sampling, Side, Token
 from tests.engine.test_static import HostReads
 
@@ -80,3 +81,16 @@ def test_compiling_is_refused_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with pytest.raises(BadRequest, match="compile is for the CPU; on a GPU steps run as graphs"):
         rstitch.load(device="cuda", compile=True)
+
+
+def test_another_network_of_the_same_router_is_another_step(
+    pairs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training puts a new network at the same name; a captured step has the old one's weights."""
+    runner, policy = pairs[1].engine.runners[Side.SLM], make("router")
+    blocks, asked = Blocks(runner, Side.SLM, frozenset({3})), Asked(policy, 2, False)
+    lines = blocks._lines_for(1)
+    key = blocks._key(lines, 1, asked)
+    assert blocks._key(lines, 1, Asked(make("router"), 2, False)) == key
+    monkeypatch.setitem(network._HELD, policy._path, copy.copy(policy.network))
+    assert blocks._key(lines, 1, asked) != key

@@ -71,5 +71,7 @@ def test_what_lies_between_products_compiles(dtype: str, normed: bool) -> None:
     norm = {"WIDTH": 1536, "BLOCK": 2048, "ADDS": normed}
     names = "residual new weight summed normed"
     assert compiled(kernels._add_norm, names, dtype, norm).asm["cubin"]
+    kinds = {"seeds": "*i64", "positions": "*i64", "out": "*fp32"}
+    assert compiled(kernels._coins, "", dtype, {"BLOCK": 32}, **kinds).asm["cubin"]
     gated = {"WIDTH": 8960, "BLOCK": 1024}
     assert compiled(kernels._gated, "gate_up out", dtype, gated).asm["cubin"]

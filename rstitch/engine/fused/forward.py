@@ -8,7 +8,8 @@ weights are there once.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -22,12 +23,23 @@ from rstitch.engine.fused.ops import Heads, ops
 from rstitch.engine.paged import choice
 from rstitch.engine.paged.batch import PagedBatch
 from rstitch.engine.paged.memory import PagedKV
+from rstitch.engine.rounding import too_far
 
 log = logging.getLogger(__name__)
 
 FAMILIES = ("qwen2", "qwen3", "llama", "mistral")
-TOLERANCE = {torch.float32: 1e-4, torch.float16: 0.003, torch.bfloat16: 0.02}
-"""Largest deviation of a token's logits, root mean square, relative to their spread."""
+
+
+@dataclass
+class Listening(PagedBatch):
+    """A pass that remembers how each layer attends: families pass their window on in more than one
+    way, and some layers may have none."""
+
+    heard: dict[int, Extra] = field(default_factory=dict)
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, extra: Extra) -> Tensor:
+        self.heard[layer] = extra
+        return super().attend(layer, query, key, value, extra)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +71,8 @@ class Product:
 class Layer:
     """One decoder layer's weights, in the order in which they are used."""
 
-    def __init__(self, layer: Any) -> None:
+    def __init__(self, layer: Any, extra: Extra) -> None:
+        """extra: how it attends."""
         attention, mlp = layer.self_attn, layer.mlp
         before, after = layer.input_layernorm, layer.post_attention_layernorm
         self.before, self.after, self.eps = before.weight, after.weight, before.variance_epsilon
@@ -77,16 +90,17 @@ class Layer:
             attention.k_norm.weight if normed else None,
             self.eps,
         )
-        self.extra = Extra(attention.scaling, getattr(attention, "sliding_window", None))
+        self.extra = extra
 
 
 class FusedForward:
     """Implements `rstitch.engine.forward.Forward` over pages."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, extras: Mapping[int, Extra]) -> None:
+        """extras: how each layer attends."""
         core = model.model
         self.embed, self.rotary, self.head = core.embed_tokens, core.rotary_emb, model.lm_head
-        self.layers = [Layer(layer) for layer in core.layers]
+        self.layers = [Layer(layer, extras[i]) for i, layer in enumerate(core.layers)]
         self.norm, self.eps = core.norm.weight, core.norm.variance_epsilon
         self.device = core.norm.weight.device
 
@@ -126,9 +140,11 @@ def fuse(model: Any, own: Forward) -> Forward:
     try:
         if kind not in FAMILIES:
             raise TypeError("not among " + ", ".join(FAMILIES))
-        fused = FusedForward(model)
-        off = _off(_logits(fused, model), _logits(own, model))
-        if not off <= TOLERANCE[model.dtype]:
+        want, extras = _logits(own, model)
+        fused = FusedForward(model, extras)
+        got, _ = _logits(fused, model)
+        off = too_far(got, want, model, model.dtype, lambda: _logits(own, model)[0])
+        if off is not None:
             raise TypeError(f"logits are off by {off:.2g} of their spread")
     except (AttributeError, TypeError, KeyError) as error:
         log.info("%s is not fused: %s", kind, error)
@@ -137,19 +153,15 @@ def fuse(model: Any, own: Forward) -> Forward:
     return fused
 
 
-def _logits(forward: Forward, model: Any) -> Tensor:
-    """All logits of the probe, over pages of its own."""
+def _logits(forward: Forward, model: Any) -> tuple[Tensor, dict[int, Extra]]:
+    """All logits of the probe, over pages of its own; and how layers attended, where they did so
+    through transformers' interface."""
     device, memory = next(model.parameters()).device, PagedKV(1, len(PROBE))
     slot = memory.open()
     memory.grow(1, [(slot, len(PROBE))])
-    batch = PagedBatch.of(memory, [Span(slot, 0, len(PROBE))], device)
+    batch = Listening.of(memory, [Span(slot, 0, len(PROBE))], device)
     ids = torch.tensor([PROBE], device=device) % model.get_input_embeddings().num_embeddings
-    return forward(ids, batch.positions[None], batch, 0)[0]
-
-
-def _off(got: Tensor, want: Tensor) -> float:
-    deviation = (got.double() - want.double()).pow(2).mean(-1).sqrt()
-    return float((deviation / want.double().std(-1)).nan_to_num(torch.inf).max())
+    return forward(ids, batch.positions[None], batch, 0)[0], batch.heard
 
 
 def _data(bias: Tensor | None) -> Tensor | None:

@@ -8,7 +8,10 @@ import triton.language as tl
 from torch import Tensor
 
 from rstitch.engine.fused.ops import Heads
+from rstitch.sampling import COIN_STREAM
 
+FEW = 32
+"""Rows that a program of `_coins` throws for."""
 PIECE = 1024
 """Numbers that a program of `_gated` makes."""
 
@@ -49,6 +52,36 @@ def gated(gate_up: Tensor) -> Tensor:
     out = gate_up.new_empty(tokens, width)
     _gated[(tokens, triton.cdiv(width, PIECE))](gate_up, out, WIDTH=width, BLOCK=PIECE)
     return out
+
+
+def coins(seeds: Tensor, positions: Tensor, side: int) -> Tensor:
+    """As in `ops.Ops`."""
+    rows = len(seeds)
+    out = torch.empty(rows, dtype=torch.float32, device=seeds.device)
+    _coins[(triton.cdiv(rows, FEW),)](
+        seeds, positions, out, rows, seeds.stride(0), positions.stride(0), COIN_STREAM + side,
+        BLOCK=FEW, num_warps=1,
+    )  # fmt: skip
+    return out
+
+
+@triton.jit
+def _hash(x):
+    x = x & 0xFFFFFFFF
+    x = ((x ^ (x >> 16)) * 0x7FEB352D) & 0xFFFFFFFF
+    x = ((x ^ (x >> 15)) * 0x846CA68B) & 0xFFFFFFFF
+    return x ^ (x >> 16)
+
+
+@triton.jit
+def _coins(seeds, positions, out, rows, seed_step, position_step, stream, BLOCK: tl.constexpr):
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    seed = tl.load(seeds + i * seed_step, mask=i < rows, other=0)
+    position = tl.load(positions + i * position_step, mask=i < rows, other=0)
+    key = _hash(_hash(_hash(seed) + (seed >> 32)) + stream)
+    key = _hash(key ^ (position * 0x9E3779B1))
+    coin = ((key.to(tl.float64) + 0.5) / 4294967296.0).to(tl.float32)
+    tl.store(out + i, tl.minimum(coin, 0.999999940395355224609375), mask=i < rows)
 
 
 @triton.jit

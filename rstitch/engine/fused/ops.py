@@ -1,4 +1,4 @@
-"""What a fused forward pass needs between its products, and who does it here."""
+"""What a step needs beside its products, and who does it here."""
 
 from __future__ import annotations
 
@@ -50,6 +50,10 @@ class Ops(Protocol):
 
     def gated(self, gate_up: Tensor) -> Tensor:
         """silu of the first half times the second: (T, 2 n) -> (T, n)."""
+        ...
+
+    def coins(self, seeds: Tensor, positions: Tensor, side: int) -> Tensor:
+        """`sampling.coins`, which is some forty operations on a few numbers."""
         ...
 
 

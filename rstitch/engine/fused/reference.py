@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from rstitch import sampling
 from rstitch.engine.fused.ops import Heads
 from rstitch.engine.paged import reference as pages
 
@@ -35,6 +36,9 @@ def gated(gate_up: Tensor) -> Tensor:
     """As in `ops.Ops`."""
     gate, up = gate_up.chunk(2, dim=-1)
     return F.silu(gate) * up
+
+
+coins = sampling.coins
 
 
 def _norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -44,7 +45,7 @@ class PagedBatch:
     """By `tiles`; who has the same rows again and again keeps it."""
 
     @classmethod
-    def of(cls, kv: PagedKV, spans: Sequence[Span], device: torch.device) -> PagedBatch:
+    def of(cls, kv: PagedKV, spans: Sequence[Span], device: torch.device) -> Self:
         """A ragged pass; the pages are there already (`PagedKV.grow`)."""
 
         def ints(values: Sequence[int] | list[list[int]], dtype: torch.dtype) -> Tensor:

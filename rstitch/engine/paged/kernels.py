@@ -139,6 +139,7 @@ def _attend(
     if WINDOW > 0:
         low = tl.maximum(end - count + first - WINDOW + 1, 0)
     high = tl.minimum(end, end - count + first + TILE)
+    high = tl.where(first < count, high, low)  # padding alone looks at no key
     each = tl.cdiv(tl.cdiv(high - low, BLOCK_N), SPLITS) * BLOCK_N
     low = low + split * each
     high = tl.minimum(low + each, high)

@@ -1,9 +1,9 @@
 """Blocks of steps for one side: a few tokens of many rows between two looks of the host.
 
-A row that is handed over, or ends, rests for what is left of its block. Where all rows go on, the
-next block is launched before the host takes in what the last one brought, so that bookkeeping and
-device work at the same time and the host is one block late; where one does not, nothing is
-launched, so a hand-off waits for no step that it does not need.
+A row that is handed over, or ends, rests for what is left of its block. Where the rows that stay
+are to be run next, their next block is launched before the host takes in what the last one brought,
+so that bookkeeping and device work at the same time and the host is one block late; where the other
+side is due, nothing is launched, so it waits for no step that it does not need.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from collections.abc import Sequence as Many
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -32,12 +33,24 @@ from rstitch.types import Side
 
 ROWS = (1, 2, 4, 8, 16, 32, 64)
 WIDTHS = (1, 2, 4, 8, 16, 32, 64)
-PLACES = 1024
-"""Rows x width of a step at most: past that a ragged pass feeds fewer tokens for nothing."""
+PLACES = 128
+"""Rows x width of a step at most: up to there reading the weights takes longer than the products;
+past it places without a token cost time, and a ragged pass has none."""
 LOOK = 30e-6
 """Seconds that the device waits while the host looks and launches; a guess, not measured."""
 
 served = lru_cache(maxsize=256)(step.serves)
+Again = Callable[[list[Sequence], list[Sequence]], bool]
+"""Whether the next step is of the first rows alone, once the second have gone to the other side."""
+
+
+@dataclass(slots=True)
+class Watch:
+    """One per device, whose sides run one after the other."""
+
+    read: float = -math.inf
+    """Clock seconds at which the last block was seen to be over: the next one began then at the
+    earliest, however early it was launched."""
 
 
 class Blocks:
@@ -50,8 +63,10 @@ class Blocks:
         ends: frozenset[int],
         graphs: bool = True,
         clock: Callable[[], float] = time.perf_counter,
+        watch: Watch | None = None,
     ) -> None:
         assert isinstance(runner.kv, PagedKV)
+        self.watch = watch or Watch()
         self.runner, self.kv, self.side, self.clock = runner, runner.kv, side, clock
         found = torch.tensor(sorted(ends), dtype=torch.int64, device=runner.device)
         self.model = Model(side, runner.forward, runner.kv, runner.vocab_size, found)
@@ -77,21 +92,26 @@ class Blocks:
         )
 
     def read(
-        self, rows: list[Sequence], fed: Many[Extend], leaving: float, step: float, ahead: bool
+        self, rows: list[Sequence], fed: Many[Extend], leaving: float, step: float, again: Again
     ) -> Iterator[Taken]:
         """Run a block; its passes, one by one, each with its tokens cached.
 
         leaving: probability that a row's step passes control on. step: seconds that it takes, 0 if
-        not known. ahead: the next step will be these rows' again, if all of them stay.
+        not known.
         """
         block, self._ahead = self._ahead, None
         steps = self.steps or _steps(leaving, step)
         if block is None or not self._continues(block, rows, fed):
             block = self._launch(rows, fed, steps)
         seen = block.lines.seen(block.steps)
-        seconds = (self.clock() - block.at) / block.steps
-        if ahead and block.all_stay(seen):
-            self._ahead = self._chain(block, seen, steps)
+        now = self.clock()
+        seconds = (now - max(block.at, self.watch.read)) / block.steps
+        self.watch.read = now
+        stay, leave = block.parted(seen)
+        if stay and len(stay) + len(leave) == len(block.rows) and again(stay, leave):
+            for name, end in zip(block.names, block.ends(seen), strict=True):
+                self.kv.length[self.kv.slot_of[name]] = end  # no page just written to is cut off
+            self._ahead = self._chain(block.of(stay), seen, steps)
         return block.passes(self.kv, seen, seconds)
 
     @torch.inference_mode()
@@ -155,45 +175,54 @@ class Blocks:
             more()
         lines.send(steps)
         names, last = [item.row for item in fed], [item.tokens[-1] for item in fed]
+        places = list(range(len(rows)))
         return Launched(
-            self.side, rows, names, starts, counts, last, lines, asked, steps, at, self.kv.changes
-        )
+            self.side, rows, names, places, starts, counts, last, lines, asked, steps, at,
+            self.kv.changes,
+        )  # fmt: skip
 
     @torch.inference_mode()
     def _chain(self, block: Launched, seen: Seen, steps: int) -> Launched | None:
-        """The next block of the same rows; None where there is no memory for it."""
-        slots = [self.kv.slot_of[name] for name in block.names]
-        done = [count + block.steps - 1 for count in block.counts]
+        """The next block of the same rows, all of which stay; None where there is no memory for it,
+        or where a smaller step has room for them."""
+        kv, lines = self.kv, block.lines
+        if _bucket(ROWS, len(block.rows)) != lines.rows:
+            return None
+        slots = [kv.slot_of[name] for name in block.names]
         try:
-            self._grow(slots, [n + steps for n in done])
+            self._grow(slots, [steps] * len(slots))
         except OutOfPages:
             return None
-        lines, known = block.lines, self._key(block.lines, 1, block.asked) in self.graphs
+        known = self._key(lines, 1, block.asked) in self.graphs
         step = self._step(lines, 1, block.asked)
         if not known:  # the lines were disturbed: the next block fills them again
             return None
-        lines.lay([self.kv.pages.tables[slot] for slot in slots])
+        tables = dict(zip(block.places, (kv.pages.tables[slot] for slot in slots), strict=True))
+        lines.lay([tables.get(place, []) for place in range(lines.rows)])
         lines.at.zero_()
         at = self.clock()
         for _ in range(steps):
             step()
         lines.send(steps)
-        return block.next(seen, steps, at, self.kv.changes)
+        return block.next(seen, steps, at, kv.changes)
 
     def _step(self, lines: Lines, width: int, asked: Asked) -> Callable[[], None]:
         """The step's replay. Made for the first time it disturbs the lines."""
-        if self._moves != self.kv.moves:
-            self.graphs.clear()
-            self._moves = self.kv.moves
         key = self._key(lines, width, asked)
         return self.graphs.get(key, lambda: Step(self.model, lines, width, asked), lines.rest)
 
     def _key(self, lines: Lines, width: int, asked: Asked) -> Hashable:
-        policy = asked.policy
-        kind = policy if "score" in policy.reads else type(policy)
-        return lines.rows, width, kind, asked.memory, asked.hot
+        """A captured step has the weights of the network that scored when it was made."""
+        policy, kind = asked.policy, list[Hashable]()
+        if "score" in policy.reads:
+            kind = [policy, getattr(policy, "network", None)]
+        return lines.rows, width, type(policy), *kind, asked.memory, asked.hot
 
     def _lines_for(self, rows: int) -> Lines:
+        if self._moves != self.kv.moves:  # graphs and tables speak of what is there no more
+            self.graphs.clear()
+            self._lines.clear()
+            self._moves = self.kv.moves
         size = _bucket(ROWS, rows)
         if size not in self._lines:
             pages = self.kv.pages.needed(self.kv.max_length)
@@ -240,8 +269,9 @@ def blocks_of(
     clock: Callable[[], float],
 ) -> dict[Side, Blocks]:
     """For the sides whose runners have memory that never moves, and are to be run so."""
+    watch = Watch()
     return {
-        side: Blocks(runner, side, ends[side], clock=clock)
+        side: Blocks(runner, side, ends[side], clock=clock, watch=watch)
         for side, runner in runners.items()
         if isinstance(runner, TorchRunner) and runner.static
     }

@@ -38,6 +38,8 @@ class Launched:
     side: Side
     rows: list[Sequence]
     names: list[Row]
+    places: list[int]
+    """Which line each row has."""
     starts: list[int]
     """Tokens that each row had cached before it."""
     counts: list[int]
@@ -53,16 +55,46 @@ class Launched:
     """The memory's, after pages were taken for the block: if others came since, they may have
     taken pages that it has no more use for."""
 
-    def all_stay(self, seen: Seen) -> bool:
-        return all(line[STAYS] for line in seen[-1][: len(self.rows)])
+    def ends(self, seen: Seen) -> list[int]:
+        """Tokens that each row has cached after it."""
+        steps = [sum(bool(line[place][ACTIVE]) for line in seen) for place in self.places]
+        return [
+            start + count + n - 1
+            for start, count, n in zip(self.starts, self.counts, steps, strict=True)
+        ]
+
+    def parted(self, seen: Seen) -> tuple[list[Sequence], list[Sequence]]:
+        """Rows that go on, and rows that go to the other side; who ends is in neither."""
+        stay, leave = list[Sequence](), list[Sequence]()
+        for row, place in zip(self.rows, self.places, strict=True):
+            last = [step[place] for step in seen if step[place][ACTIVE]][-1]
+            if last[STAYS]:
+                stay.append(row)
+            elif last[NEXT] != self.side:
+                leave.append(row)
+        return stay, leave
+
+    def of(self, rows: list[Sequence]) -> Launched:
+        """The block as if it had been of some of its rows only."""
+        ids = {row.id for row in rows}
+        kept = [i for i, row in enumerate(self.rows) if row.id in ids]
+        return replace(
+            self,
+            rows=[self.rows[i] for i in kept],
+            names=[self.names[i] for i in kept],
+            places=[self.places[i] for i in kept],
+            starts=[self.starts[i] for i in kept],
+            counts=[self.counts[i] for i in kept],
+            tokens=[self.tokens[i] for i in kept],
+        )
 
     def next(self, seen: Seen, steps: int, at: float, changes: int) -> Launched:
         """The block that goes on where this one ends, if all rows stay."""
         return replace(
             self,
-            starts=[s + c + self.steps - 1 for s, c in zip(self.starts, self.counts, strict=True)],
+            starts=self.ends(seen),
             counts=[1] * len(self.rows),
-            tokens=[int(line[TOKEN]) for line in seen[-1][: len(self.rows)]],
+            tokens=[int(seen[-1][place][TOKEN]) for place in self.places],
             steps=steps,
             at=at,
             changes=changes,
@@ -71,8 +103,9 @@ class Launched:
     def passes(self, kv: PagedKV, seen: Seen, seconds: float) -> Iterator[Taken]:
         """Step by step, without rows that rest or have ended meanwhile; each pass's tokens count as
         cached from when it is asked for."""
-        for j, step in enumerate(seen):
-            going = [i for i in range(len(self.rows)) if step[i][ACTIVE] and self._here(i)]
+        for j, lines in enumerate(seen):
+            step = [lines[place] for place in self.places]
+            going = [i for i, line in enumerate(step) if line[ACTIVE] and self._here(i)]
             if not going:
                 return
             ends = [self.starts[i] + self.counts[i] + j for i in going]

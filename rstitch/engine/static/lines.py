@@ -101,13 +101,17 @@ class Lines:
 
     @torch.inference_mode()
     def lay(self, tables: Sequence[Sequence[int]]) -> None:
-        """The first rows' pages; all other rows have the page of nobody. They change every few
-        dozen steps only."""
+        """The first rows' pages; all other rows have the page of nobody. Nobody looks past a row's
+        pages, so what lies there stays. They change every few dozen steps of a row only."""
         if tables == self._laid:
             return
+        count, most = len(tables), max(map(len, tables), default=0)
+        if count < len(self._laid):
+            self.table[count : len(self._laid)].zero_()
         self._laid = [list(table) for table in tables]
-        blank = [[0] * self.pages] * (self.rows - len(tables))
-        self._upload(self.table, [_filled(table, self.pages, 0) for table in tables] + blank)
+        if most:
+            part = self.table[:count, :most]
+            self._upload(part, [_filled(table, most, 0) for table in tables])
 
     @torch.inference_mode()
     def send(self, steps: int) -> None:

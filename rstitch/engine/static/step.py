@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rstitch import sampling
 from rstitch.engine.forward import Forward
+from rstitch.engine.fused.ops import ops
 from rstitch.engine.paged.batch import PagedBatch
 from rstitch.engine.paged.memory import PagedKV
 from rstitch.engine.static.lines import SIGNALS, STATE, Lines
@@ -116,7 +117,8 @@ class Step:
         if "max_prob" in policy.reads:
             found["max_prob"] = best.exp()
         if "coin" in policy.reads:
-            found["coin"] = sampling.coins(lines.seed, lines.place, int(self.model.side))
+            throw = ops(lines.at.device).coins
+            found["coin"] = throw(lines.seed, lines.place, int(self.model.side))
         if "margin" in policy.reads:
             first, second = logp.topk(2, dim=-1).values.exp().unbind(1)
             found["margin"] = first - second
