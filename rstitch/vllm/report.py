@@ -17,13 +17,15 @@ from rstitch.types import Proposal, Side
 
 FIXED = ("entropy", "token", "logprob", "keep", "next_side", "rows")
 """What every report begins with. `token` is exact: float32 counts to 2**24."""
-SIGNALS, MEMORY, TOPS = 8, 8, 20
+SIGNALS, MEMORY, TOPS = 8, 18, 20
 """Most signals and numbers of memory of a policy, and most `top_logprobs`, that a report holds."""
+BOTH = 18
+"""Most signals and numbers of memory together: vLLM returns 128 columns, two copies of 64."""
 AT_SIGNALS = len(FIXED)
 AT_MEMORY = AT_SIGNALS + SIGNALS
 AT_TOPS = AT_MEMORY + MEMORY
 WIDTH = AT_TOPS + 2 * TOPS
-"""Columns that one copy takes at most; vLLM returns 128 at most."""
+"""Columns that one copy takes at most."""
 ENOUGH = 2 * WIDTH + 1
 """Columns that a model must have."""
 
@@ -46,10 +48,11 @@ class Layout:
     def of(cls, policy: Policy, columns: int, vocab_size: int, tops: int) -> Layout:
         """Raises BadRequest for what no report holds."""
         signals, memory = policy.recorded(), len(policy.initial_state())
-        if len(signals) > SIGNALS or memory > MEMORY:
+        if len(signals) > SIGNALS or len(signals) + memory > BOTH:
             raise BadRequest(
                 f"policy {policy.name!r} has {len(signals)} signals and {memory} numbers of "
-                f"memory; on vLLM there is room for {SIGNALS} and {MEMORY}: use engine 'torch'"
+                f"memory; on vLLM there is room for {SIGNALS}, and for {BOTH} together: use engine "
+                "'torch'"
             )
         if tops > TOPS:
             raise BadRequest(f"top_logprobs is {tops}; vLLM tells at most {TOPS}")

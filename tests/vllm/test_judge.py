@@ -104,3 +104,19 @@ def test_rows_of_others_are_left_alone() -> None:
     assert torch.equal(out[0], raw[0])
     assert not torch.equal(out[1], raw[1])
     assert judge(raw, Slots(2, CPU), torch.arange(2), torch.tensor([3, 3]), [0, 1]) is raw
+
+
+def test_drawn_tokens_are_as_frequent_as_they_are_likely() -> None:
+    """4,000 seeds at one position. A chi-square of 9 degrees of freedom is above 27.9 once in 1,000
+    tries; the seeds are fixed, so it is so always or never."""
+    raw = torch.zeros(1, PADDED)
+    raw[0, 10:] = -40.0
+    raw[0, :10] = torch.linspace(-1.5, 1.5, 10)
+    count = 4000
+    turns = [Turn(make("slm"), Sampling(1.3, seed=seed), written=5) for seed in range(count)]
+    reports = judged(raw.repeat(count, 1), turns, Side.SLM, VOCAB)
+    drawn = torch.tensor([report.proposal(5, Side.SLM).token for report in reports])
+    expected = count * torch.softmax(raw[0, :10] / 1.3, dim=-1)
+    found = torch.bincount(drawn, minlength=10).float()
+    assert found.sum() == count
+    assert float(((found - expected) ** 2 / expected).sum()) < 27.9

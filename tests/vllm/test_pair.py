@@ -113,6 +113,15 @@ def test_other_rules_write_the_same(pair: Stitch, reference: Stitch, policy: Any
     assert sum(a != b for a, b in zip(got, want, strict=True)) <= 1  # one may be a near tie
 
 
+def test_an_answer_within_an_llm_share(pair: Stitch) -> None:
+    """The rule counts tokens in its memory, which passes between the workers."""
+    answers = pair.batch(questions(4), tau=0.005, max_llm_share=0.1, max_tokens=100)
+    for answer in answers:
+        assert answer.usage.llm_share <= 0.1
+        assert check(answer.trace) is None
+    assert any(answer.usage.llm_tokens for answer in answers)
+
+
 def test_one_seed_draws_the_same_tokens(pair: Stitch, reference: Stitch) -> None:
     """The noise is the same on both, so only a near tie of perturbed scores could part them."""
     drawn = Sampling(temperature=1.5, top_k=200, top_p=0.99, min_p=0.001, seed=3)
