@@ -18,7 +18,7 @@ from rstitch import sampling
 from rstitch.engine import signals as reading
 from rstitch.policy.base import Decision, Signals
 from rstitch.vllm.asked import Asked
-from rstitch.vllm.report import AT_MEMORY, AT_SIGNALS, AT_TOPS, MEMORY, WIDTH, column
+from rstitch.vllm.report import AT_MEMORY, AT_SIGNALS, AT_TOPS, MEMORY, UNBOUNDED, WIDTH, column
 from rstitch.vllm.slots import Asking, Slots
 
 READABLE = ("max_prob", "coin", "margin", "top_probs", "context", "elapsed")
@@ -154,6 +154,7 @@ def _report(
 
 def _write(logits: Tensor, emitted: Tensor, told: Tensor, one: Asked) -> Tensor:
     """Both copies of the report, then the token, which can lie on one of them only."""
+    told = told.nan_to_num(0.0, posinf=UNBOUNDED, neginf=-UNBOUNDED)
     numbers, copies = told.flip(1), 2 if one.vocab_size >= one.columns - WIDTH else 1
     for copy in range(copies):
         last = column(one.columns, 0, copy)

@@ -37,8 +37,6 @@ def check(request: Request) -> None:
                 f"{name} is {getattr(request.sampling, name)!r}; vLLM would apply it before "
                 f"entropies are read: leave it out, or {ELSEWHERE}"
             )
-    if request.reuse is not None:
-        raise BadRequest(f"reuse is {request.reuse!r}; on vLLM no KV is kept: leave it out")
 
 
 @dataclass(frozen=True, slots=True)

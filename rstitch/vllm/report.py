@@ -8,6 +8,7 @@ float32 values and arrive as they were.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ SIGNALS, MEMORY, TOPS = 8, 18, 20
 """Most signals and numbers of memory of a policy, and most `top_logprobs`, that a report holds."""
 BOTH = 18
 """Most signals and numbers of memory together: vLLM returns 128 columns, two copies of 64."""
+UNBOUNDED = 2.0**127
+"""Stands for infinity, which would win against the token."""
 AT_SIGNALS = len(FIXED)
 AT_MEMORY = AT_SIGNALS + SIGNALS
 AT_TOPS = AT_MEMORY + MEMORY
@@ -86,7 +89,8 @@ class Layout:
         hidden = self.columns - WIDTH <= emitted < self.columns
         second = len(values) >= 2 * len(fields) and hidden
         mine = values[len(fields) :] if second else values
-        return Report(self, dict(zip(fields, mine, strict=False)))
+        whole = (v if abs(v) < UNBOUNDED else math.copysign(math.inf, v) for v in mine)
+        return Report(self, dict(zip(fields, whole, strict=False)))
 
 
 def column(columns: int, field: int, copy: int) -> int:

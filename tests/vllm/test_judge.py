@@ -94,6 +94,19 @@ def test_memory_goes_on_within_a_turn_and_begins_anew_with_one() -> None:
     assert stays == [1.0, 1.0, 2.0, 0.0]  # two are kept, then it may leave
 
 
+def test_a_memory_without_bounds_does_not_win_against_the_token() -> None:
+    """Limits that were not given are infinite in the state of `steered`."""
+    turn = Turn(make("steered", tau=0.5, max_llm_share=0.3), GREEDY)
+    raw = torch.zeros(1, PADDED)
+    raw[0, 7] = 50.0
+    (report,) = judged(raw, [turn], Side.SLM, VOCAB)
+    assert report.proposal(0, Side.SLM).token == 7
+    before = torch.tensor(turn.policy.initial_state())
+    infinite = before.isinf()
+    assert infinite.any()
+    assert torch.equal(torch.tensor(report.memory)[infinite], before[infinite])
+
+
 def test_rows_of_others_are_left_alone() -> None:
     turn, slots = Turn(make("slm"), GREEDY), Slots(2, CPU)
     slots.put(0, None)

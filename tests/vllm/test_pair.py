@@ -226,7 +226,6 @@ def test_events_on_a_loop_of_the_callers_own(pair: Stitch) -> None:
         ({"policy": make("rewind", tau=0.1, epsilon=0.01)}, "reads 'span'"),
         ({"sampling": Sampling(presence_penalty=1.0)}, "presence_penalty is 1.0"),
         ({"sampling": Sampling(logit_bias=((3, 1.0),))}, "logit_bias"),
-        ({"reuse": "me"}, "reuse is 'me'"),
         ({"top_logprobs": 21}, "top_logprobs is 21"),
     ],
 )
