@@ -13,8 +13,8 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from rstitch.config import EngineConfig
@@ -23,6 +23,7 @@ from rstitch.engine import checks, faults, gate, passes
 from rstitch.engine.group import Group
 from rstitch.engine.marks import Marks
 from rstitch.engine.measure import ROWS, measure
+from rstitch.engine.pump import Pump
 from rstitch.engine.request import Request, sample_ids
 from rstitch.engine.rows import Rows
 from rstitch.engine.runner import Extend, Runner
@@ -75,7 +76,7 @@ class InProcessEngine:
         self.clock = clock
         self.marks = marks
         self.burst = BURST
-        """Seconds of steps between two looks of `events` at what they brought; 0 is one step."""
+        """Seconds of steps after which `events` is told what they brought; 0 is one step."""
         self.scheduler = Scheduler(self.config, clock)
         self.rows = Rows(runners, self.config)
         self._gate_threads = threads_for(self.config)
@@ -133,31 +134,30 @@ class InProcessEngine:
     async def events(self) -> AsyncIterator[Event]:
         """Run steps in a thread of their own and yield what happens, until `close`.
 
-        Steps are taken in bursts: to change threads costs as much as a step of a small model. What
-        one burst brought comes without a wait in between. In the event loop's own pool they would
-        wait for whatever else is done there, and each of its threads would have helpers of its own.
+        They go on whether it is taken or not: a reader that is waited for costs more than a step of
+        a small model. What has not been taken when the reader leaves waits for the next one.
         """
         loop, ready = asyncio.get_running_loop(), asyncio.Event()
-        thread = ThreadPoolExecutor(1, "rstitch-steps")
 
-        def wake() -> None:
-            loop.call_soon_threadsafe(ready.set)
+        def tell() -> None:
+            with suppress(RuntimeError):  # the loop is closed, so nobody reads
+                loop.call_soon_threadsafe(ready.set)
 
-        self._wake = wake
+        pump = Pump(self._steps, lambda: self.idle, tell)
+        self._wake = pump.wake
         try:
             while True:
+                ready.clear()
                 while self._undelivered:
                     yield self._undelivered.popleft()
-                if self._closed:
+                if pump.error is not None:
+                    raise pump.error
+                if self._closed and not self._undelivered:
                     return
-                ready.clear()
-                if self.idle:
-                    await ready.wait()
-                else:  # in its thread it is not cut short where the reader is cancelled
-                    await loop.run_in_executor(thread, self._steps)
+                await ready.wait()
         finally:
-            thread.shutdown(wait=False)
-            if self._wake is wake:
+            pump.stop()
+            if self._wake == pump.wake:
                 self._wake = None
 
     def stats(self) -> dict[str, Any]:
@@ -243,17 +243,27 @@ class InProcessEngine:
             picked = scheduler.pick()
             if picked is None:
                 return
-            for side in (picked[0], picked[0].other):
+            for side, chosen in self._tries(*picked):
+                started = self.clock()
                 try:
-                    rows, fed, cached = self._feed(side)
+                    rows, fed, cached = self._feed(side, chosen)
                 except Exception as error:  # a row cannot be made: who asked ends, not the engine
                     self.rows.forget()
                     self._fail([r for r in scheduler.active.values() if r.side is side], error)
                     return
                 if fed:
                     self._run(side, rows, fed, cached)
+                    scheduler.charge(rows, started)
                     return
             raise AssertionError("no row can go on, not even the oldest request's")
+
+    def _tries(self, side: Side, rows: list[Sequence]) -> Iterator[tuple[Side, set[str] | None]]:
+        """What to run, then what else if there is no memory for that: a side, and the names of
+        the rows whose turn it is, or None for all that are on it."""
+        if self.scheduler.turns.contested:
+            yield side, {row.id for row in rows}
+        yield side, None
+        yield side.other, None
 
     def _measure_costs(self) -> None:
         """Once, when rows may have to wait for each other for the first time."""
@@ -302,13 +312,17 @@ class InProcessEngine:
             logits, asked, side, vocab_size, hidden, self.marks, self._gate_threads, self.clock
         )
 
-    def _feed(self, side: Side) -> tuple[list[Sequence], list[Extend], list[int]]:
-        """What each row with room has not seen yet, under the step's token budget; who has waited
-        longest goes first."""
+    def _feed(
+        self, side: Side, chosen: set[str] | None
+    ) -> tuple[list[Sequence], list[Extend], list[int]]:
+        """What each row with room, or each of the chosen, has not seen yet, under the step's token
+        budget; who has waited longest goes first."""
         runner, budget = self.runners[side], self.config.max_step_tokens
         taken = list[tuple[Sequence, Extend, int]]()
         active = list(self.scheduler.active.values())
         ready = self.rows.settle(side, active)
+        if chosen is not None:
+            ready = [row for row in ready if row.id in chosen]
         if len(active) > 1:
             ready.sort(key=lambda row: row.ready_since)
             for sequence in active:

@@ -39,6 +39,8 @@ class Request:
     reuse: str | None = None
     """A name in which KV is kept after the end, and taken over from ended requests of the same name
     whose prompts begin alike. None does neither; nor do several samples."""
+    owner: str = ""
+    """On whose behalf. Owners share the models' time alike, however many requests each has."""
 
 
 def sample_ids(request_id: str, n: int) -> list[str]:

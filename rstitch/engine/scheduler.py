@@ -13,6 +13,7 @@ from collections.abc import Callable
 from rstitch.config import EngineConfig
 from rstitch.costs import ObservedCosts, ObservedRates, WaitingTable
 from rstitch.engine.sequence import Sequence
+from rstitch.engine.turns import Turns
 from rstitch.types import Side
 
 
@@ -32,6 +33,7 @@ class Scheduler:
         self.table = WaitingTable(self.costs, self.rates)
         self.queue: deque[Sequence] = deque()
         self.active: dict[str, Sequence] = {}
+        self.turns = Turns()
 
     def add(self, sequence: Sequence) -> None:
         self.queue.append(sequence)
@@ -46,25 +48,40 @@ class Scheduler:
             sequence = self.queue.popleft()
             sequence.ready_since = self.clock()
             self.active[sequence.id] = sequence
+            self.turns.enter(sequence.request.owner)
             admitted.append(sequence)
         return admitted
 
     def remove(self, sequence: Sequence) -> None:
         if self.active.pop(sequence.id, None) is None:
             self.queue.remove(sequence)
+        else:
+            self.turns.leave(sequence.request.owner)
 
     def pick(self) -> tuple[Side, list[Sequence]] | None:
         """The side to run and its rows, oldest first; None when nothing is in flight."""
-        if len(self.active) == 1:
-            (only,) = self.active.values()
+        active = self._due() if self.turns.contested else self.active.values()
+        if len(active) == 1:
+            (only,) = active
             return only.side, [only]
         rows: dict[Side, list[Sequence]] = {side: [] for side in Side}
-        for sequence in self.active.values():
+        for sequence in active:
             rows[sequence.side].append(sequence)
         if not rows[Side.LLM]:
             return (Side.SLM, rows[Side.SLM]) if rows[Side.SLM] else None
         side = Side.LLM if not rows[Side.SLM] else self._choose(rows)
         return side, rows[side]
+
+    def _due(self) -> list[Sequence]:
+        """The rows of the owners whose turn it is. The rest wait for that, not for their side."""
+        owners = self.turns.due(self.costs.seconds(Side.LLM, 1))
+        due = list[Sequence]()
+        for sequence in self.active.values():
+            if sequence.request.owner in owners:
+                due.append(sequence)
+            else:
+                sequence.ready_since = self.clock()
+        return due
 
     def _choose(self, rows: dict[Side, list[Sequence]]) -> Side:
         slm, llm = (min([row.ready_since for row in rows[side]]) for side in Side)
@@ -84,6 +101,12 @@ class Scheduler:
     def _threshold(self, stitched: int) -> int:
         """How many of so many stitched rows have to wait before the LLM runs."""
         return min(self.fixed, stitched) if self.fixed else self.table.threshold(stitched)
+
+    def charge(self, rows: list[Sequence], started: float) -> None:
+        """A step of these rows has ended; with one owner there is nothing to share."""
+        if self.turns.contested:
+            owners = [row.request.owner for row in rows]
+            self.turns.charge(owners, self.clock() - started)
 
     def observe(self, side: Side, rows: list[Sequence], seconds: float, left: int) -> None:
         """Learn from a step: what it cost, and how many of its stitched rows passed control on."""

@@ -39,9 +39,9 @@ class Asking:
     limits: Limits
     may_degrade: bool = False
 
-    def read(self, body: Chat | Completion, space: str) -> Task:
-        """space: whose KV of ended requests it may use. Raises Problem for what this server does
-        not do, BadRequest for what the pair cannot."""
+    def read(self, body: Chat | Completion, owner: str) -> Task:
+        """owner: on whose behalf, and whose KV of ended requests it may use. Raises Problem for
+        what this server does not do, BadRequest for what the pair cannot."""
         prompts = _prompts(body)
         self._check(body, len(prompts))
         policy = self._held(self.names.policy(body.model, body.rstitch or UNSAID), body)
@@ -51,7 +51,7 @@ class Asking:
         self._check_bias(sampling, policy)
         found = [self._prompt(one, policy) for one in prompts]
         requests = tuple(
-            self._request(body, policy, one, ids, space)
+            self._request(body, policy, one, ids, owner)
             for ids, one in zip(found, drawn.each(body, sampling, len(found)), strict=True)
         )
         return Task(
@@ -175,7 +175,7 @@ class Asking:
         policy: Policy,
         sampling: Sampling,
         prompts: Mapping[Side, tuple[int, ...]],
-        space: str,
+        owner: str,
     ) -> Request:
         stop = body.stop or ()
         return Request(
@@ -187,7 +187,8 @@ class Asking:
             top_logprobs=_top(body),
             n=body.n or 1,
             may_degrade=self.may_degrade,
-            reuse=space,
+            reuse=owner,
+            owner=owner,
         )
 
     def _max_tokens(self, body: Chat | Completion, prompts: Mapping[Side, Sequence[int]]) -> int:

@@ -4,7 +4,8 @@ The engine hands its events over in bursts, and this hands each to the inbox it 
 anybody who waits gets to run. So whoever waits finds all that a burst brought, and makes one piece
 of it: that is what keeps a token of 70 microseconds from costing a hundred more here. A piece that
 is sent costs 200, most of it the system's, so what comes within GAP of the last one makes one piece
-too.
+too, and with many answers in the making, within SHARE for each: what sending takes of a core is
+bounded, however many read.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ Arrived = list[tuple[int, Event]]
 """Events with the index of the answer, of those asked for together, that they belong to."""
 GAP = 0.02
 """Seconds between two pieces, about a picture of a screen. The first and an end never wait."""
+SHARE = 0.003
+"""Seconds between any two pieces of all answers."""
 
 
 class Inbox:
@@ -56,7 +59,7 @@ class Inbox:
             await self._news.wait()
         arrived, self._arrived = self._arrived, []
         self._due = self._ended = False
-        asyncio.get_running_loop().call_later(GAP, self._fall_due)
+        asyncio.get_running_loop().call_later(self._loop.gap, self._fall_due)
         return arrived
 
     def _fall_due(self) -> None:
@@ -96,6 +99,11 @@ class Loop:
         self.engine = engine
         self.on_event, self.on_lost = on_event, on_lost
         self.inboxes: dict[str, Inbox] = {}
+
+    @property
+    def gap(self) -> float:
+        """Seconds between two pieces of one answer."""
+        return max(GAP, SHARE * len(self.inboxes))
 
     def open(self, requests: Sequence[Request]) -> Inbox:
         """Have these written. Raises BadRequest for what can never be."""

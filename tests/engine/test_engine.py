@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -283,6 +284,15 @@ def test_more_requests_than_rows_queue_and_all_end() -> None:
     assert max(most) <= 2
     assert_clean(few)
     assert_same_answers(collect(events, ids), run(engine(), requests), requests)
+
+
+def test_owners_change_the_order_of_steps_and_nobodys_tokens() -> None:
+    requests = mixed(7)
+    owned = [replace(one, owner=name) for one, name in zip(requests, "abbbbbc", strict=True)]
+    two = engine()
+    shared = run(two, owned)
+    assert_clean(two)
+    assert_same_answers(shared, run(engine(), requests), requests)
 
 
 def test_many_requests_end_on_one_row() -> None:

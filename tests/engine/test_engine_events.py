@@ -117,6 +117,19 @@ def within(coroutine: Coroutine[Any, Any, Any], seconds: float = 20.0) -> Any:
     return asyncio.run(asyncio.wait_for(coroutine, seconds))
 
 
+def slow(two: InProcessEngine, seconds: float) -> InProcessEngine:
+    """Every step takes so much longer, and makes a burst of its own."""
+    step = two._step
+
+    def slowly() -> None:
+        time.sleep(seconds)
+        step()
+
+    two._step = slowly  # type: ignore[method-assign]
+    two.burst = 0.0
+    return two
+
+
 def test_events_are_those_of_the_steps() -> None:
     requests = mixed(4)
     want = run(engine(), requests)
@@ -138,8 +151,7 @@ def test_events_are_those_of_the_steps() -> None:
 def test_requests_may_be_submitted_and_cancelled_while_events_run() -> None:
     """r1 is submitted at the first token of r0, and r0 cancelled at the third of r1; when both are
     over and the engine idles, another task submits r2, and closes the engine at its end."""
-    two = scripted(says(), says())
-    two.burst = 0.0
+    two = slow(scripted(says(), says()), 0.002)
 
     async def late() -> None:
         while not (two.idle and "r1" in ended):
@@ -171,6 +183,49 @@ def test_requests_may_be_submitted_and_cancelled_while_events_run() -> None:
     assert [answers[r].finished.reason for r in ended] == ["cancelled", "length", "length"]
     assert [len(answers[r].tokens) for r in ended[1:]] == [5, 2]
     assert_clean(two)
+
+
+def test_a_step_that_raises_ends_events_with_what_it_raised() -> None:
+    two = scripted(says(), says())
+
+    def broken() -> None:
+        raise ZeroDivisionError("of a step")
+
+    two._step = broken  # type: ignore[method-assign]
+    two.submit(ask())
+    with pytest.raises(ZeroDivisionError, match="of a step"):
+        within(gather(two))
+
+
+def test_steps_go_on_while_nobody_takes_what_they_brought() -> None:
+    two = scripted(says(*[sure(9)] * 10, sure(EOS)), says())
+
+    async def main() -> list[Any]:
+        two.submit(ask())
+        async with aclosing(two.events()) as stream:
+            first = await anext(stream)
+            while not two.idle:
+                await asyncio.sleep(0.002)
+            two.close()
+            return [first, *[event async for event in stream]]
+
+    events = within(main())
+    assert len(events) == 12 and isinstance(events[-1], Finished)
+
+
+def test_the_thread_of_the_steps_ends_with_its_reader() -> None:
+    before = set(threading.enumerate())
+    two = scripted(says(sure(9), sure(EOS)), says())
+
+    async def main() -> None:
+        two.submit(ask())
+        async with aclosing(two.events()) as stream:
+            await anext(stream)
+
+    within(main())
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 def test_close_ends_events_of_an_idle_engine() -> None:
@@ -269,14 +324,7 @@ def test_an_engine_outlives_the_event_loop_of_its_events() -> None:
 
 def test_a_reader_cancelled_while_it_waits_loses_nothing() -> None:
     """As a server does with time-outs: the step goes on in its thread, and its events wait."""
-    two = scripted(says(*[sure(9)] * 10, sure(EOS)), says())
-    step = two._step
-
-    def slow() -> None:
-        time.sleep(0.01)
-        step()
-
-    two._step = slow  # type: ignore[method-assign]
+    two = slow(scripted(says(*[sure(9)] * 10, sure(EOS)), says()), 0.01)
     seen: list[Any] = []
 
     async def main() -> None:
@@ -297,8 +345,7 @@ def test_a_reader_cancelled_while_it_waits_loses_nothing() -> None:
 
 
 def test_the_last_reader_hears_of_what_closing_ended() -> None:
-    two = scripted(says(*[sure(9)] * 50), says())
-    two.burst = 0.0
+    two = slow(scripted(says(*[sure(9)] * 50), says()), 0.002)
     seen: list[Any] = []
 
     async def main() -> None:

@@ -148,12 +148,15 @@ TestPages.settings = TestSlabs.settings = settings(
 
 @pytest.mark.parametrize("rectangle", [False, True])
 @pytest.mark.parametrize("tokens", [58, 90, 150])
-def test_answers_under_pressure_are_those_without(tokens: int, rectangle: bool) -> None:
-    """Twelve requests, six in flight, memory for one row of the longest, or a few."""
-    requests = [
-        replace(ask(n, 3 + n, ("entropy", "rewind", "entropy", "slm")[n % 4]), ignore_eos=True)
-        for n in range(12)
-    ]
+@pytest.mark.parametrize("owners", ["a", "abbbbc"])
+def test_answers_under_pressure_are_those_without(
+    tokens: int, rectangle: bool, owners: str
+) -> None:
+    """Twelve requests, six in flight, memory for one row of the longest, or a few. Whose turn it is
+    matters not: who is due may have no memory."""
+    kinds = ("entropy", "rewind", "entropy", "slm")
+    asked = [replace(ask(n, 3 + n, kinds[n % 4]), ignore_eos=True) for n in range(12)]
+    requests = [replace(one, owner=owners[n % len(owners)]) for n, one in enumerate(asked)]
     pressed = hashed(tokens, rectangle)
     got, want = run(pressed, requests), run(hashed(), requests)
     assert [a.steps for a in got] == [a.steps for a in want]

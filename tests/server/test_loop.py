@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from rstitch.engine.request import Engine, Request
-from rstitch.server.loop import GAP, Inbox, Loop
+from rstitch.server.loop import GAP, SHARE, Inbox, Loop
 from rstitch.types import Failed, Finished, Proposal, Side, Token, Usage
 from tests.engine.asking import ask
 from tests.server.virtual import run
@@ -61,6 +61,21 @@ def test_the_first_token_waits_for_nothing_the_next_make_one_piece() -> None:
     tokens = [(0.001 * i, token()) for i in range(1, 31)]
     times = [when for when, _ in bursts([*tokens, (1.0, finished())])]
     assert times == [0.001, 0.001 + GAP, pytest.approx(0.001 + 2 * GAP), 1.0]
+
+
+def test_the_more_answers_the_rarer_are_the_pieces_of_each() -> None:
+    """Twenty inboxes of one answer: what is sent for all of them together stays bounded."""
+
+    loop = Loop(cast(Engine, Deaf()), lambda _: None, lambda: None)
+    assert loop.gap == GAP
+
+    async def main(clock: Clock) -> None:
+        one = loop.open([ask(n=20)])
+        assert loop.gap == 20 * SHARE > GAP
+        one.close()
+        assert loop.gap == GAP
+
+    run(main)
 
 
 def test_nothing_is_held_back_where_tokens_are_slow() -> None:

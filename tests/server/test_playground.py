@@ -23,7 +23,7 @@ from rstitch.server.served import Served
 from rstitch.text import boxed
 from tests.cli.terminal import rstitch
 from tests.report.made import HOSTILE
-from tests.server.serving import Running, config, serving
+from tests.server.serving import Running, config, serving, slowly
 
 SECRET = "rs-a-key-that-is-long-enough"
 KEYS = Keys((Key("ann", hash_of(SECRET)),))
@@ -245,10 +245,11 @@ def test_max_tokens_and_temperature(browser: Any, server: Running) -> None:
 def test_stop(browser: Any, server: Running) -> None:
     with opened(browser, server.url) as (tab, troubles):
         tab.click(".chip >> nth=1")
-        tab.keyboard.press("Control+Enter")
-        tab.wait_for_selector("article[data-side=llm][data-state=writing] .t")
-        tab.keyboard.press("Escape")
-        tab.wait_for_selector(DONE)
+        with slowly(server.stitch, 0.01):  # a browser may be slow itself
+            tab.keyboard.press("Control+Enter")
+            tab.wait_for_selector("article[data-side=llm][data-state=writing] .t")
+            tab.keyboard.press("Escape")
+            tab.wait_for_selector(DONE)
         assert tab.inner_text("#status").startswith("Stopped after")
         states = tab.locator("#answers .state")
         assert [states.nth(i).inner_text() for i in range(3)] == ["", "stopped", "not run"]
