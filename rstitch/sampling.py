@@ -101,7 +101,7 @@ def filtered(logp: Tensor, filters: Filters) -> Tensor:
     before = probs.cumsum(-1) - probs
     keep &= (before < filters.top_p[:, None]) | (filters.top_p[:, None] >= 1)
     keep &= probs >= filters.min_p[:, None] * probs[:, :1]
-    keep[:, 0] = True
+    keep[:, 0].fill_(True)
     return scaled.masked_fill(~torch.zeros_like(keep).scatter(-1, order, keep), -torch.inf)
 
 

@@ -19,6 +19,7 @@ from rstitch.config import EngineConfig
 from rstitch.engine.attention import NAME
 from rstitch.engine.engine import InProcessEngine
 from rstitch.engine.marks import Marks
+from rstitch.engine.paged.memory import PagedKV
 from rstitch.engine.request import Request
 from rstitch.engine.torch_runner import TorchRunner
 from rstitch.sampling import log_probs
@@ -76,8 +77,19 @@ def model(side: Side, attention: str = NAME) -> PreTrainedModel:
     return Qwen2ForCausalLM(config).eval()
 
 
-def runner(side: Side, max_rows: int = 8) -> TorchRunner:
-    return TorchRunner(model(side), VOCAB, max_rows, 256)
+LAYOUT = "slabs"
+"""Where the KV of new runners lies; tests/engine/test_paged_laws.py sets it to "paged", or to
+"static": in pages, and decoding in steps of fixed shape."""
+STEPS: int | None = None
+"""Of a block there; None leaves it to the engine."""
+PAGE = 8
+"""Tokens of a page there: rows of these models take many."""
+
+
+def runner(side: Side, max_rows: int = 8, layout: str | None = None) -> TorchRunner:
+    layout = layout or LAYOUT
+    kv = None if layout == "slabs" else PagedKV(max_rows, 256, PAGE)
+    return TorchRunner(model(side), VOCAB, max_rows, 256, kv=kv, static=layout == "static")
 
 
 def engine(llm: Side = Side.LLM, **settings: Any) -> InProcessEngine:
@@ -87,7 +99,10 @@ def engine(llm: Side = Side.LLM, **settings: Any) -> InProcessEngine:
         Side.SLM: runner(Side.SLM, config.max_rows),
         Side.LLM: runner(llm, config.max_rows),
     }
-    return InProcessEngine(runners, frozenset({EOS}), config, marks=MARKS)
+    made = InProcessEngine(runners, frozenset({EOS}), config, marks=MARKS)
+    for blocks in made._blocks.values():
+        blocks.steps = STEPS
+    return made
 
 
 def prompt(length: int, seed: int = 0) -> tuple[int, ...]:

@@ -112,6 +112,24 @@ def test_engine_runs_on_a_machine_that_has_torch_transformers_and_numpy() -> Non
     assert not wrong, "\n".join(wrong)
 
 
+KERNELS = {"rstitch.engine.paged.kernels", "rstitch.engine.fused.kernels"}
+"""Imported where there is Triton, by those who have looked."""
+
+
+def test_triton_is_imported_by_kernels_alone() -> None:
+    """CPU builds of torch come without it."""
+    users = {
+        dotted(path) for path in MODULES for _, name in imports(path) if "triton" in name.split(".")
+    }
+    assert users == KERNELS
+
+
+def test_memory_below_tensors_knows_none() -> None:
+    """Page accounting can be tested, and read, by itself."""
+    names = {name.split(".")[0] for _, name in imports(PACKAGE / "engine/paged/pages.py")}
+    assert names <= {"__future__", "collections"}
+
+
 @pytest.mark.parametrize(
     ("source", "name"),
     [

@@ -13,7 +13,7 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -30,6 +30,8 @@ from rstitch.engine.runner import Extend, Runner
 from rstitch.engine.scheduler import Scheduler
 from rstitch.engine.sequence import Sequence
 from rstitch.engine.span import SCORED, first_wanted
+from rstitch.engine.static.blocks import blocks_of
+from rstitch.engine.taken import Taken
 from rstitch.engine.threads import threads_for
 from rstitch.engine.vocabulary import Translation
 from rstitch.errors import Closed
@@ -79,6 +81,7 @@ class InProcessEngine:
         """Seconds of steps after which `events` is told what they brought; 0 is one step."""
         self.scheduler = Scheduler(self.config, clock)
         self.rows = Rows(runners, self.config)
+        self._blocks = blocks_of(runners, self.eos_token_ids, clock)
         self._gate_threads = threads_for(self.config)
         self._measure = self.config.measure_costs and not self.config.profile
         if self.config.profile:
@@ -273,26 +276,44 @@ class InProcessEngine:
         self._measure = False
         self.rows.forget()  # as many rows as may be
         held = {side: self.rows.lengths(side, active) for side in self.runners}
-        measure(self.runners, held, self.scheduler.costs, self.config.max_rows, self.clock)
+        steps = {side: blocks.seconds for side, blocks in self._blocks.items()}
+        measure(self.runners, held, self.scheduler.costs, self.config.max_rows, self.clock, steps)
 
     def _run(self, side: Side, rows: list[Sequence], fed: list[Extend], cached: list[int]) -> None:
-        started = self.clock()
         try:
-            asked, proposals = self.read(side, rows, fed)
+            passes = self._passes(side, rows, fed, cached)
         except Exception as error:  # one bad pass must not leave its rows behind
             self._fault(side, rows, error)
             return
         self.faults.none(side)
-        now, count = self.clock(), len(rows)
-        seconds, sizes = now - started, [len(item.tokens) for item in fed]
-        total = sum(sizes)
-        for row, new, before in zip(rows, sizes, cached, strict=True):
-            row.forwards.append(Forward(side, count, new, before + new, total, seconds))
+        for one in passes:
+            self._take(side, one)
+
+    def _passes(
+        self, side: Side, rows: list[Sequence], fed: list[Extend], cached: list[int]
+    ) -> Iterable[Taken]:
+        """The next pass; several where they run in a block."""
+        blocks = self._blocks.get(side)
+        if blocks and blocks.serves(rows, fed):
+            costs, rates = self.scheduler.costs, self.scheduler.rates
+            leaving = 0.0 if all(row.pinned for row in rows) else rates.probability(side)
+            alone = not (self._inbox or self.scheduler.queue)
+            return blocks.read(rows, fed, leaving, costs.seconds(side, len(rows)), alone)
+        started, sizes = self.clock(), [len(item.tokens) for item in fed]
+        asked, proposals = self.read(side, rows, fed)
+        ends = [before + new for before, new in zip(cached, sizes, strict=True)]
+        return [Taken(rows, sizes, ends, asked, proposals, self.clock() - started)]
+
+    def _take(self, side: Side, one: Taken) -> None:
+        """Account for a pass, and commit what was read from it."""
+        now, count, total = self.clock(), len(one.rows), sum(one.sizes)
+        for row, new, end in zip(one.rows, one.sizes, one.ends, strict=True):
+            row.forwards.append(Forward(side, count, new, end, total, one.seconds))
             row.ready_since = now
-        if asked and total <= PREFILL * count:
-            left = [proposal.next_side for proposal in proposals].count(side.other)
-            self.scheduler.observe(side, asked, seconds, left)
-        for row, proposal in zip(asked, proposals, strict=True):
+        if one.asked and total <= PREFILL * count:
+            left = [proposal.next_side for proposal in one.proposals].count(side.other)
+            self.scheduler.observe(side, list(one.asked), one.seconds, left)
+        for row, proposal in zip(one.asked, one.proposals, strict=True):
             try:
                 if row.broken:
                     raise row.broken

@@ -161,6 +161,7 @@ def _decide(found: Signals, rows: Many[Sequence]) -> Decision:
 def _ask(kind: type[Policy], signals: Signals, rows: Many[Sequence]) -> Decision:
     """One kind of policy about its own rows; their memories move on. Where it fails, they do."""
     state = rows[0].state if len(rows) == 1 else torch.cat([row.state for row in rows])
+    state = state.to(signals.entropy.device)
     try:
         decision = kind.decide(signals, state)
         _check(decision, state)
@@ -169,7 +170,7 @@ def _ask(kind: type[Policy], signals: Signals, rows: Many[Sequence]) -> Decision
             row.blame("decide()", error)
         return Decision(signals.side, torch.ones_like(signals.side).bool(), state)
     if decision.state is not state:
-        for row, new in zip(rows, decision.state.split(1), strict=True):
+        for row, new in zip(rows, decision.state.cpu().split(1), strict=True):
             row.state = new
     return decision
 

@@ -72,6 +72,12 @@ class KVSlabs:
             self.capacity = min(self.capacity, self.cells)
             self.slots = min(self.slots, self.cells // self.capacity)
 
+    def limit(self, nbytes: int, token: Sequence[int]) -> int:
+        """`bound` in bytes, where a token takes these in each slab: one of them is there twice
+        while it grows. Returns the tokens that a row may hold when it is alone."""
+        self.bound(nbytes // (sum(token) + max(token)))
+        return min(self.cells, self.max_length)
+
     def fits(self, lengths: Sequence[int]) -> bool:
         """Whether rows of these lengths, what they share included, can be held together.
 
@@ -114,6 +120,19 @@ class KVSlabs:
             capacity = min(cells // rows, capacity)
             slots = min(cells // capacity, slots)
         return self._reshape(slots, capacity)
+
+    def grow(self, rows: int, counts: Sequence[tuple[int, int]] = ()) -> None:
+        """Make room for so many rows in all, and for what some are fed: (slot, tokens) each. Under
+        a bound this moves rows, so slots are looked up after it."""
+        tokens = max([self.length[slot] + count for slot, count in counts], default=0)
+        if self.shares:
+            whole = max([self.cached(slot) + count for slot, count in counts], default=0)
+            if whole > self.max_length:
+                raise RuntimeError(f"{whole} tokens exceed the {self.max_length} a row may hold")
+            if not self.holds(rows, tokens):
+                self.dissolve(rows, whole)
+                tokens = whole
+        self.make_room(rows, tokens)
 
     def dissolve(self, rows: int, tokens: int) -> dict[int, int]:
         """Give every row a copy of what it shares, and make room as `make_room` does; `tokens` is
@@ -200,6 +219,12 @@ class KVSlabs:
         slabs = sum(k.nbytes + v.nbytes for k, v in list(self.layers.values()))
         parts = [part for one in self._prefixes() for part in list(one.parts.values())]
         return slabs + sum(part.nbytes for part in parts)
+
+    @property
+    def token_bytes(self) -> list[int]:
+        """Bytes of one token in each slab; empty before there are any."""
+        cells = self.slots * self.capacity
+        return [slab.nbytes // cells for pair in self.layers.values() for slab in pair]
 
     @property
     def held(self) -> int:

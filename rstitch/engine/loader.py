@@ -17,6 +17,7 @@ from rstitch.engine import hub, quantised, support, vocabulary
 from rstitch.engine.attention import NAME
 from rstitch.engine.declared import declared
 from rstitch.engine.layout import transpose_linears
+from rstitch.engine.paged.memory import PagedKV
 from rstitch.engine.probe import probe
 from rstitch.engine.quiet import quiet
 from rstitch.engine.threads import threads_for
@@ -24,6 +25,8 @@ from rstitch.engine.torch_runner import TorchRunner
 from rstitch.engine.vocabulary import Vocabulary
 from rstitch.errors import BadModel, BadRequest, RStitchError
 
+CUDA_PAGE = 64
+"""Tokens of a page of KV there: half of one is idle per row, and tables stay short."""
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
@@ -118,11 +121,10 @@ def load_weights(files: ModelFiles, config: EngineConfig) -> LoadedModel:
     _check_complete(source, model, info, tokens)
     model = quantised.settle(model, settings, device, dtype).eval().requires_grad_(False)
     transpose_linears(model)
-    length = context_length(settings)
-    runner = TorchRunner(
-        model, tokens, config.max_rows, length, config.compile, threads_for(config)
-    )
+    runner = _runner(model, tokens, context_length(settings), config)
     probe(source, runner)
+    if runner.static:
+        runner.fuse()  # what it attends with then, the probe cannot hear
     return LoadedModel(
         source,
         files.tokenizer,
@@ -133,14 +135,28 @@ def load_weights(files: ModelFiles, config: EngineConfig) -> LoadedModel:
     )
 
 
+def _runner(model: Any, tokens: int, length: int, config: EngineConfig) -> TorchRunner:
+    """On CUDA the KV lies in pages, and decoding runs in steps of fixed shape."""
+    rows, threads = config.max_rows, threads_for(config)
+    if not on_gpu(config):
+        return TorchRunner(model, tokens, rows, length, config.compile, threads)
+    kv = PagedKV(rows, length, CUDA_PAGE)
+    return TorchRunner(model, tokens, rows, length, threads=threads, kv=kv, static=True)
+
+
 def context_length(settings: Any) -> int:
     """Tokens that a row may hold."""
     return support.longest(settings.get_text_config())
 
 
+def on_gpu(config: EngineConfig) -> bool:
+    return _device(config).type == "cuda"
+
+
 def check_machine(config: EngineConfig) -> None:
     """Raise BadRequest for a device or dtype that cannot be had, before anything is read."""
-    _device(config)
+    if on_gpu(config) and config.compile:
+        raise BadRequest("compile is for the CPU; on a GPU steps run as graphs: leave it out")
     _dtype(config)
 
 

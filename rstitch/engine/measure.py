@@ -27,8 +27,10 @@ def measure(
     costs: ObservedCosts,
     most: int,
     clock: Callable[[], float],
+    steps: Mapping[Side, Callable[[int], float]] | None = None,
 ) -> None:
-    """Put the cost of steps of one row and of several into `costs`.
+    """Put the cost of steps of one row and of several into `costs`. `steps`: seconds of a step of
+    so many rows, for sides that decode otherwise than by `extend`.
 
     A step that fails here is left out: it says nothing of any request, whose own pass will tell.
     `held` are the lengths of the rows that are open already; `most` rows may be open at once.
@@ -37,7 +39,8 @@ def measure(
         for count in sorted({1, min(ROWS, most - len(held[side]))}):
             if count > 0 and runner.fits([*held[side], *[CONTEXT] * count]):
                 try:
-                    seconds = _step(runner, count, clock)
+                    own = (steps or {}).get(side)
+                    seconds = own(count) if own else _step(runner, count, clock)
                 except Exception:
                     continue
                 for _ in range(WEIGHT // 2):

@@ -19,6 +19,7 @@ from transformers.utils import logging as hf_logging
 
 from rstitch.engine.attention import NAME, attention
 from rstitch.engine.kv import KVSlabs
+from rstitch.engine.paged.memory import PagedKV
 from rstitch.engine.runner import Extend
 from rstitch.engine.torch_runner import TorchRunner
 from rstitch.errors import BadModel
@@ -43,6 +44,14 @@ Calls = dict[int, list[int | None]]
 
 class CountingSlabs(KVSlabs):
     """KV memory that knows how each layer has attended."""
+
+    def __init__(self, max_slots: int, max_length: int) -> None:
+        super().__init__(max_slots, max_length)
+        self.calls: Calls = defaultdict(list)
+
+
+class CountingPages(PagedKV):
+    """The same in pages."""
 
     def __init__(self, max_slots: int, max_length: int) -> None:
         super().__init__(max_slots, max_length)
@@ -113,12 +122,13 @@ def _spans() -> Iterator[list[tuple[int, int, int]]]:
 
 def _ours(runner: TorchRunner, rows: list[list[int]]) -> tuple[Tensor, Calls]:
     """Logits of the passes, (tokens, columns), and how the layers attended."""
-    runner.kv = slabs = CountingSlabs(len(rows), max(LENGTHS))
+    paged, sizes = isinstance(runner.kv, PagedKV), (len(rows), max(LENGTHS))
+    runner.kv = memory = CountingPages(*sizes) if paged else CountingSlabs(*sizes)
     opened, got = [runner.open() for _ in rows], []
     for spans, (_, logits) in zip(_spans(), PASSES, strict=True):
         fed = [Extend(opened[row], rows[row][start:end]) for row, start, end in spans]
         got.append(runner.extend(fed, logits=logits))
-    return torch.cat(got), slabs.calls
+    return torch.cat(got), memory.calls
 
 
 def _plain(model: Any, rows: list[list[int]]) -> Tensor:

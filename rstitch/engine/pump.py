@@ -49,10 +49,12 @@ class Pump:
             while not self._stopped:
                 self._news.clear()
                 if self._idle():
+                    self._tell()  # of what the news just cleared was about, such as a close
                     self._news.wait()
                 else:
                     self._steps()
-                self._tell()
+                    self._tell()
+            self._tell()
         except Exception as error:
             self.error = error
             self._tell()

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from rstitch.engine.engine import InProcessEngine
+from rstitch.engine.pump import Pump
 from rstitch.types import Finished, Token
 from tests.engine.asking import SLM, ask, mixed
 from tests.fakes import EOS, says, scripted, sure
@@ -211,6 +212,25 @@ def test_steps_go_on_while_nobody_takes_what_they_brought() -> None:
 
     events = within(main())
     assert len(events) == 12 and isinstance(events[-1], Finished)
+
+
+def test_a_close_between_a_step_and_the_wait_after_it_is_heard() -> None:
+    """It wakes a thread that is about to forget its news, and to wait."""
+    told, closed = list[bool](), [False]
+
+    def tell() -> None:
+        told.append(closed[0])
+        if not closed[0]:
+            closed[0] = True
+            pump.wake()
+
+    pump = Pump(lambda: None, lambda: bool(told), tell)
+    for _ in range(2000):
+        if any(told):
+            break
+        time.sleep(0.001)
+    pump.stop()
+    assert told[:2] == [False, True]
 
 
 def test_the_thread_of_the_steps_ends_with_its_reader() -> None:
