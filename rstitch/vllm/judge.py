@@ -47,7 +47,7 @@ def judge(logits: Tensor, slots: Slots, where: Tensor, ends: Tensor, on_host: li
     leaves = ~decision.keep | (decision.next_side != found.side)
     emitted = torch.where(leaves, rows.stop, chosen)
     told = _report(logp, chosen, decision, found, slots, rows, asked)
-    slots.remember(where, decision.state)
+    slots.remember(where, rows, decision.state)
     if len(asked) == len(on_host):
         return _write(logits, emitted, told, one)
     ours = torch.tensor([slots.asked[slot] is not None for slot in on_host])
@@ -135,7 +135,7 @@ def _report(
     chosen_logp = logp.gather(1, chosen[:, None])[:, 0]
     fixed = (found.entropy, chosen, chosen_logp, decision.keep, decision.next_side)
     told[:, : len(fixed)] = torch.stack([column.float() for column in fixed], dim=1)
-    told[:, len(fixed)] = len(logp)
+    told[:, len(fixed)] = rows.known.float().mul_(2).sub_(1).mul_(len(logp))
     for kind in dict.fromkeys((type(one.rule), len(one.memory)) for one in asked):
         named = reading.columns(found, set(kind[0].reads))
         if named:

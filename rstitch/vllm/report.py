@@ -17,7 +17,8 @@ from rstitch.policy.base import Policy
 from rstitch.types import Proposal, Side
 
 FIXED = ("entropy", "token", "logprob", "keep", "next_side", "rows")
-"""What every report begins with. `token` is exact: float32 counts to 2**24."""
+"""What every report begins with. `token` is exact: float32 counts to 2**24. `rows` is below 0 where
+the policy's memory was not there."""
 SIGNALS, MEMORY, TOPS = 8, 18, 20
 """Most signals and numbers of memory of a policy, and most `top_logprobs`, that a report holds."""
 BOTH = 18
@@ -111,7 +112,12 @@ class Report:
     @property
     def rows(self) -> int:
         """Requests that shared the pass."""
-        return int(self.of("rows"))
+        return abs(int(self.of("rows")))
+
+    @property
+    def forgot(self) -> bool:
+        """The policy decided without its memory: vLLM had put the request aside meanwhile."""
+        return self.layout.memory > 0 and self.of("rows") < 0
 
     @property
     def memory(self) -> list[float]:
