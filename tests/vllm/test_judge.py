@@ -133,3 +133,39 @@ def test_drawn_tokens_are_as_frequent_as_they_are_likely() -> None:
     found = torch.bincount(drawn, minlength=10).float()
     assert found.sum() == count
     assert float(((found - expected) ** 2 / expected).sum()) < 27.9
+
+
+def test_a_request_that_comes_back_in_the_middle_of_a_turn_tells() -> None:
+    """vLLM puts it into a slot anew where it had to make room: what its policy remembered is gone,
+    or is another's."""
+    turn = Turn(make("window", tau=0.5, window=3), GREEDY)
+    layout = turn.layout(PADDED, VOCAB)
+    slots, slot = Slots(1, CPU), torch.tensor([0])
+
+    def step(written: int) -> bool:
+        ends = torch.tensor([turn.prompt + written])
+        (out,) = judge(logits(1, PADDED), slots, slot, ends, [0])
+        return layout.read(int(out.argmax()), out[layout.asked].tolist()).forgot
+
+    def put() -> None:
+        slots.put(0, turn.asked(Side.SLM, layout))
+        slots.flush()
+
+    put()
+    assert [step(at) for at in (0, 0, 1, 2)] == [False] * 4  # the prompt in two parts
+    put()
+    assert [step(at) for at in (3, 4)] == [True, True]
+    put()
+    assert not step(0)
+
+
+def test_one_that_remembers_nothing_has_nothing_to_lose() -> None:
+    turn = Turn(make("slm"), GREEDY)
+    layout = turn.layout(PADDED, VOCAB)
+    slots = Slots(1, CPU)
+    slots.put(0, turn.asked(Side.SLM, layout))
+    slots.flush()
+    (out,) = judge(logits(1, PADDED), slots, torch.tensor([0]), torch.tensor([9]), [0])
+    found = layout.read(int(out.argmax()), out[layout.asked].tolist())
+    assert not found.forgot
+    assert found.rows == 1
