@@ -59,9 +59,14 @@ def of_device(device: str) -> Memory:
     return memory
 
 
-def bound(runners: Mapping[Side, HoldsKV], gib: float | None, device: str) -> dict[Side, int]:
-    """Bytes of KV that each side may take: `gib` in all, or a share of what is free."""
-    total = of_device(device).free * SHARE if gib is None else gib * GIB
+def bound(
+    runners: Mapping[Side, HoldsKV], gib: float | None, device: str, taken: int = 0
+) -> dict[Side, int]:
+    """Bytes of KV that each side may take: `gib` in all, or a share of what is free.
+
+    taken: bytes of that which will be others'.
+    """
+    total = max(of_device(device).free - taken, 0) * SHARE if gib is None else gib * GIB
     tokens = total / sum(runner.token_bytes for runner in runners.values())
     return {side: int(tokens * runner.token_bytes) for side, runner in runners.items()}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from rstitch.config import EngineConfig
 from rstitch.costs import load_profile
@@ -41,7 +42,7 @@ class Coordinator:
         self.faults = faults.Faults()
         self.steps = 0
         """Distributions that were read so far."""
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks: dict[str, asyncio.Task[Finished]] = {}
         self._why: dict[str, Exception] = {}
         """What those are told who were ended because a side is lost."""
 
@@ -57,7 +58,7 @@ class Coordinator:
             self.outbox.put([row.finished("cancelled", self.clock())])
         for row in list(self.scheduler.active.values()):
             if _named(row, name):
-                self._tasks[row.id].cancel()
+                self._stop(row)
 
     async def close(self) -> None:
         """Cancel everything, and wait until nothing is left of it."""
@@ -80,6 +81,7 @@ class Coordinator:
         for row in self.scheduler.admit(self._fits):
             task = asyncio.get_running_loop().create_task(self._write(row))
             self._tasks[row.id] = task
+            task.add_done_callback(partial(self._ended, row))
         self.turns.look()
 
     def _fits(self, newcomer: Sequence) -> bool:
@@ -91,14 +93,28 @@ class Coordinator:
             for name, side in self.sides.items()
         )
 
-    async def _write(self, row: Sequence) -> None:
+    async def _write(self, row: Sequence) -> Finished:
+        """Write on without the LLM where that is lost and the request allows it."""
+        writer = Writer(self, row)
+        while row.finish is None:
+            try:
+                await writer.write()
+            except Exception as error:
+                side = row.side
+                if not self._lose(side, error):
+                    raise
+                if not faults.degrades(row.request, side):
+                    raise SideLost(self.faults.lost[side]) from error
+                writer.degrade()
+        return row.finished(row.finish, self.clock())
+
+    def _ended(self, row: Sequence, task: asyncio.Task[Finished]) -> None:
+        """Called whatever became of the task: one that is cancelled early never starts at all."""
         end: Finished | Failed
+        lost = self._why.pop(row.id, None)
         try:
-            await self._to_the_end(Writer(self, row))
-            assert row.finish is not None
-            end = row.finished(row.finish, self.clock())
+            end = task.result()
         except asyncio.CancelledError:
-            lost = self._why.pop(row.id, None)
             end = self._failed(row, lost) if lost else row.finished("cancelled", self.clock())
         except Exception as error:  # one answer's trouble is not the others'
             end = self._failed(row, error)
@@ -107,18 +123,14 @@ class Coordinator:
         self.outbox.put([end])
         self._admit()
 
-    async def _to_the_end(self, writer: Writer) -> None:
-        """Write on without the LLM where that is lost and the request allows it."""
-        try:
-            await writer.write()
-        except Exception as error:
-            side = writer.row.side
-            if not self._lose(side, error):
-                raise
-            if not faults.degrades(writer.row.request, side):
-                raise SideLost(self.faults.lost[side]) from error
-            writer.degrade()
-            await writer.write()
+    def _stop(self, row: Sequence, told: Exception | None = None) -> None:
+        """Once: a second time would interrupt it while it closes its sessions."""
+        task = self._tasks[row.id]
+        if task.cancelling():
+            return
+        if told is not None:
+            self._why[row.id] = told
+        task.cancel()
 
     def _lose(self, side: Side, error: Exception) -> bool:
         """Whether the error means that the side is lost; if it is news, whoever needs it ends."""
@@ -137,8 +149,7 @@ class Coordinator:
         told = SideLost(self.faults.lost[side])
         if row.id in self._tasks:
             if self._tasks[row.id] is not asyncio.current_task():
-                self._why[row.id] = told
-                self._tasks[row.id].cancel()
+                self._stop(row, told)
             return
         self.scheduler.remove(row)
         self.outbox.put([self._failed(row, told)])

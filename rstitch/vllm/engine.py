@@ -155,7 +155,7 @@ class VllmEngine:
         if self._closed:
             raise Closed("the engine is closed; load the pair again")
         self._coordinator.faults.check(request)
-        refusals.check(request)
+        refusals.check(request, self.runners)
         checks.check(request, self.tokenizers, refusals.Room(self.runners), self.marks)
 
     def _count(self, events: list[Event]) -> None:
@@ -166,7 +166,8 @@ class VllmEngine:
     async def _start(self) -> None:
         """Together on a CPU; on a GPU each measures what memory there is, so they take turns. So do
         they with variables of their own, of which the process has one set at a time."""
-        shares = memory.bound(self.runners, self.config.kv_memory, self.config.device)
+        weights = sum(side.shape.weights for side in self.runners.values())
+        shares = memory.bound(self.runners, self.config.kv_memory, self.config.device, weights)
         with starting(self.config.device) as log:
             starts = [
                 asyncio.to_thread(side.start, shares[name], log)

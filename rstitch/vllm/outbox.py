@@ -6,17 +6,20 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
 
 from rstitch.types import Event
 
 
 class Outbox:
-    """Filled by one thread. Read by `take` from any, or by `stream` on an event loop of its own."""
+    """Filled by one thread. Read by `take` from any, or by `stream` on an event loop; each event
+    goes to one reader."""
 
     def __init__(self) -> None:
         self._events: deque[Event] = deque()
         self._news = threading.Condition()
-        self._wake: Callable[[], object] | None = None
+        self._wakes: set[Callable[[], object]] = set()
+        """One of each `stream`."""
         self._closed = False
 
     def __len__(self) -> int:
@@ -43,17 +46,28 @@ class Outbox:
     async def stream(self) -> AsyncIterator[Event]:
         """Everything that happens, until `close`. Who leaves loses nothing for the next reader."""
         loop, ready = asyncio.get_running_loop(), asyncio.Event()
-        self._wake = lambda: loop.call_soon_threadsafe(ready.set)
+
+        def wake() -> None:
+            with suppress(RuntimeError):  # the reader's loop is closed, and it with it
+                loop.call_soon_threadsafe(ready.set)
+
+        with self._news:
+            self._wakes.add(wake)
         try:
             while True:
                 ready.clear()
-                while self._events:
-                    yield self._events.popleft()
+                while (event := self._next()) is not None:
+                    yield event
                 if self._closed:
                     return
                 await ready.wait()
         finally:
-            self._wake = None
+            with self._news:
+                self._wakes.discard(wake)
+
+    def _next(self) -> Event | None:
+        with self._news:
+            return self._events.popleft() if self._events else None
 
     def _taken(self) -> list[Event]:
         events = list(self._events)
@@ -62,5 +76,5 @@ class Outbox:
 
     def _tell(self) -> None:
         self._news.notify_all()
-        if self._wake is not None:
-            self._wake()
+        for wake in self._wakes:
+            wake()

@@ -8,6 +8,7 @@ float32 values and arrive as they were.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,14 +17,19 @@ from rstitch.policy.base import Policy
 from rstitch.types import Proposal, Side
 
 FIXED = ("entropy", "token", "logprob", "keep", "next_side", "rows")
-"""What every report begins with. `token` is exact: float32 counts to 2**24."""
-SIGNALS, MEMORY, TOPS = 8, 8, 20
+"""What every report begins with. `token` is exact: float32 counts to 2**24. `rows` is below 0 where
+the policy's memory was not there."""
+SIGNALS, MEMORY, TOPS = 8, 18, 20
 """Most signals and numbers of memory of a policy, and most `top_logprobs`, that a report holds."""
+BOTH = 18
+"""Most signals and numbers of memory together: vLLM returns 128 columns, two copies of 64."""
+UNBOUNDED = 2.0**127
+"""Stands for infinity, which would win against the token."""
 AT_SIGNALS = len(FIXED)
 AT_MEMORY = AT_SIGNALS + SIGNALS
 AT_TOPS = AT_MEMORY + MEMORY
 WIDTH = AT_TOPS + 2 * TOPS
-"""Columns that one copy takes at most; vLLM returns 128 at most."""
+"""Columns that one copy takes at most."""
 ENOUGH = 2 * WIDTH + 1
 """Columns that a model must have."""
 
@@ -46,10 +52,11 @@ class Layout:
     def of(cls, policy: Policy, columns: int, vocab_size: int, tops: int) -> Layout:
         """Raises BadRequest for what no report holds."""
         signals, memory = policy.recorded(), len(policy.initial_state())
-        if len(signals) > SIGNALS or memory > MEMORY:
+        if len(signals) > SIGNALS or len(signals) + memory > BOTH:
             raise BadRequest(
                 f"policy {policy.name!r} has {len(signals)} signals and {memory} numbers of "
-                f"memory; on vLLM there is room for {SIGNALS} and {MEMORY}: use engine 'torch'"
+                f"memory; on vLLM there is room for {SIGNALS}, and for {BOTH} together: use engine "
+                "'torch'"
             )
         if tops > TOPS:
             raise BadRequest(f"top_logprobs is {tops}; vLLM tells at most {TOPS}")
@@ -83,7 +90,8 @@ class Layout:
         hidden = self.columns - WIDTH <= emitted < self.columns
         second = len(values) >= 2 * len(fields) and hidden
         mine = values[len(fields) :] if second else values
-        return Report(self, dict(zip(fields, mine, strict=False)))
+        whole = (v if abs(v) < UNBOUNDED else math.copysign(math.inf, v) for v in mine)
+        return Report(self, dict(zip(fields, whole, strict=False)))
 
 
 def column(columns: int, field: int, copy: int) -> int:
@@ -104,7 +112,12 @@ class Report:
     @property
     def rows(self) -> int:
         """Requests that shared the pass."""
-        return int(self.of("rows"))
+        return abs(int(self.of("rows")))
+
+    @property
+    def forgot(self) -> bool:
+        """The policy decided without its memory: vLLM had put the request aside meanwhile."""
+        return self.layout.memory > 0 and self.of("rows") < 0
 
     @property
     def memory(self) -> list[float]:

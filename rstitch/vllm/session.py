@@ -26,6 +26,8 @@ class Session:
     """Ids after which nothing more is wanted."""
     cached: int = 0
     """Tokens of prompt and answer that the side keeps when the turn is over."""
+    full: bool = False
+    """The last turn ended since vLLM lets it be no longer."""
     _turns: asyncio.Queue[Any] = field(default_factory=asyncio.Queue)
     _outputs: AsyncGenerator[Any, None] | None = None
 
@@ -46,6 +48,7 @@ class Session:
         while not ended:
             part = (await anext(self._outputs)).outputs[0]
             ended = part.finish_reason is not None
+            self.full = part.finish_reason == "length"
             if part.finish_reason in ("abort", "error"):
                 raise RuntimeError(f"vLLM ended a turn with {part.finish_reason!r}")
             if part.token_ids:

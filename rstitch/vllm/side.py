@@ -29,6 +29,8 @@ class Shape:
     """Tokens that its context holds."""
     token_bytes: int
     """KV memory of one token."""
+    weights: int = 0
+    """Bytes that they will take, where that is asked."""
 
     def __post_init__(self) -> None:
         if self.columns < ENOUGH:
@@ -51,6 +53,8 @@ class VllmSide:
     """vLLM's `AsyncLLM` while it runs."""
     _room: tuple[int, int] = field(default=(0, 1))
     """Blocks of KV memory, and tokens that one holds."""
+    _context: int = 0
+    """Tokens that a row may have in vLLM: the user may have set fewer than the model's own."""
 
     @property
     def vocab_size(self) -> int:
@@ -60,7 +64,13 @@ class VllmSide:
     def max_length(self) -> int:
         """Tokens that a row may hold: of the context, or of all KV memory if they are fewer."""
         blocks, size = self._room
-        return min(self.shape.max_length, blocks * size) if blocks else self.shape.max_length
+        context = self._context or self.shape.max_length
+        return min(context, blocks * size) if blocks else context
+
+    @property
+    def workers(self) -> int:
+        """Processes that each read the whole of a distribution, and decide for themselves."""
+        return int(self.options.get("tensor_parallel_size", 1))
 
     @property
     def token_bytes(self) -> int:
@@ -86,6 +96,7 @@ class VllmSide:
         except Exception as error:  # of many kinds, some from other processes
             reason = log.reason() or _line(error)
             raise BadModel(f"vLLM cannot run {self.shape.source}: {reason}") from error
+        self._context = self.llm.vllm_config.model_config.max_model_len
         cache = self.llm.vllm_config.cache_config
         self._room = (cache.num_gpu_blocks - 1, cache.block_size)  # vLLM keeps one for itself
 

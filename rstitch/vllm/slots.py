@@ -6,8 +6,9 @@ in, by copies that nobody waits for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 
 import torch
 from torch import Tensor
@@ -17,8 +18,10 @@ from rstitch.sampling import Filters
 from rstitch.vllm.asked import Asked
 from rstitch.vllm.report import MEMORY
 
-NUMBERS = ("kind", "prompt", "start", "stop", "temperature", "top_k", "top_p", "min_p", "accepted")
-"""float64, which holds ids and positions exactly."""
+NUMBERS = (
+    "kind", "prompt", "start", "stop", "temperature", "top_k", "top_p", "min_p", "accepted", "turn",
+)  # fmt: skip
+"""float64, which holds ids and positions exactly. `turn` counts what was ever put into a slot."""
 ORIGIN = "accepted"
 
 Kind = tuple[type[Policy], int]
@@ -37,6 +40,10 @@ class Asking:
     seed: Tensor
     accepted: Tensor
     filters: Filters
+    turn: Tensor
+    known: Tensor
+    """Bool: `memory` is the policy's. False where a request came back in the middle of a turn, as
+    vLLM's do that had to make room."""
     memory: Tensor
 
 
@@ -54,6 +61,9 @@ class Slots:
     _there: tuple[Tensor, Tensor, Tensor] = field(init=False)
     _memory: Tensor = field(init=False)
     """What policies remember after their last decision."""
+    _of: Tensor = field(init=False)
+    """Whose that is: a `turn`, float64 (slots,)."""
+    _turns: Iterator[int] = field(default_factory=lambda: count(1))
     _changed: bool = False
 
     def __post_init__(self) -> None:
@@ -65,6 +75,7 @@ class Slots:
         )
         self._there = tuple(one.to(self.device) for one in self._host)  # type: ignore[assignment]
         self._memory = torch.zeros(self.most, MEMORY, device=self.device)
+        self._of = torch.zeros(self.most, dtype=torch.float64, device=self.device)
 
     def put(self, slot: int, asked: Asked | None) -> None:
         """Everything about a slot anew; None for a request that is not ours."""
@@ -74,7 +85,7 @@ class Slots:
         kind = (type(asked.rule), len(asked.memory))
         if kind not in self.kinds:
             self.kinds.append(kind)
-        told = {**vars(asked), "kind": self.kinds.index(kind)}
+        told = {**vars(asked), "kind": self.kinds.index(kind), "turn": next(self._turns)}
         told["top_k"] = asked.top_k or asked.vocab_size
         numbers, seeds, memory = self._host
         numbers[slot] = torch.tensor([told[name] for name in NUMBERS], dtype=torch.float64)
@@ -93,7 +104,7 @@ class Slots:
         numbers, seeds, first = (one[slots] for one in self._there)
         of = dict(zip(NUMBERS, numbers.unbind(1), strict=True))
         position = ends - of["prompt"].long()
-        begins = (position <= of["start"].long())[:, None]  # a part of a prefill reads nothing
+        begins = position <= of["start"].long()  # a part of a prefill reads nothing
         return Asking(
             kind=of["kind"].long(),
             prompt=of["prompt"].long(),
@@ -107,11 +118,15 @@ class Slots:
                 of["top_p"].float(),
                 of["min_p"].float(),
             ),
-            memory=torch.where(begins, first, self._memory[slots]),
+            turn=of["turn"],
+            known=begins | (self._of[slots] == of["turn"]),
+            memory=torch.where(begins[:, None], first, self._memory[slots]),
         )
 
-    def remember(self, slots: Tensor, memory: Tensor) -> None:
+    def remember(self, slots: Tensor, rows: Asking, memory: Tensor) -> None:
+        """memory: float32 (rows, MEMORY), after the decisions of this step."""
         self._memory.index_copy_(0, slots, memory)
+        self._of.index_copy_(0, slots, rows.turn.where(rows.known, 0.0))
 
     def present(self, slots: Iterable[int]) -> list[Asked]:
         """What ours among these have asked."""

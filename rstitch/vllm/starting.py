@@ -17,7 +17,11 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 LEVEL = "VLLM_LOGGING_LEVEL"
-ON_CPU = {"TORCHDYNAMO_DISABLE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+ON_CPU = {
+    "TORCHDYNAMO_DISABLE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+}
 """Else vLLM compiles a helper at the first token, and binds both engines to the same cores."""
 REASON = re.compile(r"(?:^|\s)((?:[A-Za-z_]+\.)*[A-Za-z]*(?:Error|Exception)): (.+)$")
 

@@ -1,6 +1,8 @@
 """Which LLM turns wait for each other: the in-process scheduler's rule, asked between turns.
 
 A turn cannot be held once it runs, so the rule decides when those that wait are let go, together.
+And nothing is gained by holding them longer than they may wait: the SLM's rows run in an engine of
+their own, which is never theirs to have.
 """
 
 from __future__ import annotations
@@ -10,6 +12,9 @@ import asyncio
 from rstitch.engine.scheduler import Scheduler
 from rstitch.engine.sequence import Sequence
 from rstitch.types import Side
+
+SOONEST = 0.001
+"""Seconds after which to look again at the earliest."""
 
 
 class Turns:
@@ -37,21 +42,24 @@ class Turns:
             self._timer = None
         if not self._waiting:
             return
-        picked = self.scheduler.pick()
+        left = self._left()
+        picked = self.scheduler.pick() if left > 0 else None
         if picked is None or picked[0] is Side.LLM:
             self.release()
         else:
-            self._timer = asyncio.get_running_loop().call_later(self._patience(), self.look)
+            self._timer = asyncio.get_running_loop().call_later(max(left, SOONEST), self.look)
 
     def release(self) -> None:
         """Let all go, whatever the rule says."""
         for future in self._waiting.values():
             if not future.done():
                 future.set_result(None)
+        self._waiting.clear()
 
-    def _patience(self) -> float:
-        """Seconds until the one that waits longest has waited too long."""
+    def _left(self) -> float:
+        """Seconds until the one that waits longest has waited too long; none, where a step of the
+        LLM was never timed."""
         rows = [self.scheduler.active[name] for name in self._waiting]
         step = self.scheduler.costs.seconds(Side.LLM, len(rows))
         due = min(row.ready_since for row in rows) + self.scheduler.max_wait * step
-        return max(due - self.scheduler.clock(), 0.001)
+        return due - self.scheduler.clock()

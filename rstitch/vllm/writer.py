@@ -10,6 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from rstitch.engine.engine import PREFILL
 from rstitch.engine.sequence import Sequence
 from rstitch.types import Forward, Side, Token
 from rstitch.vllm.asked import Asked
@@ -29,11 +30,12 @@ class Writer:
     sessions: dict[Side, Session] = field(default_factory=dict)
     memory: tuple[float, ...] = ()
     """The policy's state row, as the last report had it."""
-    accepted: float = field(default_factory=time.time)
-    """Seconds since the epoch: workers may be elsewhere."""
+    accepted: float = field(init=False)
+    """Seconds since the epoch, as workers may be elsewhere; the time in the queue counts."""
 
     def __post_init__(self) -> None:
         self.memory = self.row.request.policy.initial_state()
+        self.accepted = time.time() - (self.home.clock() - self.row.accepted)
 
     def degrade(self) -> None:
         """The LLM is lost: from here on the SLM writes alone."""
@@ -53,6 +55,8 @@ class Writer:
                 await session.close()
 
     async def _turn(self, side: Side) -> None:
+        """Until control passes or the answer ends; or until vLLM has put the request aside and
+        forgotten what its policy remembered, in which case the side begins anew."""
         row, clock = self.row, self.home.clock
         session, layout = self._session(side), self._layout(side)
         unseen = row.unseen(side, session.cached, row.length(side))
@@ -62,14 +66,20 @@ class Writer:
                 now = clock()
                 seconds = (now - since) / len(reports)
                 for report in reports:
+                    if report.forgot:
+                        await self.sessions.pop(side).close()
+                        return
                     row.caught_up(side, session.cached, new)
                     session.cached += new
                     self._commit(side, report, _pass(side, report.rows, new, session, seconds), now)
-                    self.home.observe(row, side, report.rows, seconds if new == 1 else None)
+                    timed = seconds if new <= PREFILL else None
+                    self.home.observe(row, side, report.rows, timed)
                     new = 1
                     if row.finish is not None:
                         return
                 since = now
+        if session.full and row.side is side:
+            row.finish = "length"
 
     def _session(self, side: Side) -> Session:
         if side not in self.sessions:

@@ -321,6 +321,8 @@ def test_the_default_bound_is_a_share_of_what_is_free(monkeypatch: pytest.Monkey
     two = hashed()
     assert memory.bound(two.runners, None, "cpu") == {SLM: 250, LLM: 250}
     assert memory.bound(two.runners, 100 / GIB, "cpu") == {SLM: 50, LLM: 50}
+    assert memory.bound(two.runners, None, "cpu", 600) == {SLM: 100, LLM: 100}
+    assert memory.bound(two.runners, None, "cpu", 2000) == {SLM: 0, LLM: 0}
 
 
 def test_the_context_still_bounds_what_memory_does_not() -> None:

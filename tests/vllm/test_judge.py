@@ -94,6 +94,19 @@ def test_memory_goes_on_within_a_turn_and_begins_anew_with_one() -> None:
     assert stays == [1.0, 1.0, 2.0, 0.0]  # two are kept, then it may leave
 
 
+def test_a_memory_without_bounds_does_not_win_against_the_token() -> None:
+    """Limits that were not given are infinite in the state of `steered`."""
+    turn = Turn(make("steered", tau=0.5, max_llm_share=0.3), GREEDY)
+    raw = torch.zeros(1, PADDED)
+    raw[0, 7] = 50.0
+    (report,) = judged(raw, [turn], Side.SLM, VOCAB)
+    assert report.proposal(0, Side.SLM).token == 7
+    before = torch.tensor(turn.policy.initial_state())
+    infinite = before.isinf()
+    assert infinite.any()
+    assert torch.equal(torch.tensor(report.memory)[infinite], before[infinite])
+
+
 def test_rows_of_others_are_left_alone() -> None:
     turn, slots = Turn(make("slm"), GREEDY), Slots(2, CPU)
     slots.put(0, None)
@@ -104,3 +117,55 @@ def test_rows_of_others_are_left_alone() -> None:
     assert torch.equal(out[0], raw[0])
     assert not torch.equal(out[1], raw[1])
     assert judge(raw, Slots(2, CPU), torch.arange(2), torch.tensor([3, 3]), [0, 1]) is raw
+
+
+def test_drawn_tokens_are_as_frequent_as_they_are_likely() -> None:
+    """4,000 seeds at one position. A chi-square of 9 degrees of freedom is above 27.9 once in 1,000
+    tries; the seeds are fixed, so it is so always or never."""
+    raw = torch.zeros(1, PADDED)
+    raw[0, 10:] = -40.0
+    raw[0, :10] = torch.linspace(-1.5, 1.5, 10)
+    count = 4000
+    turns = [Turn(make("slm"), Sampling(1.3, seed=seed), written=5) for seed in range(count)]
+    reports = judged(raw.repeat(count, 1), turns, Side.SLM, VOCAB)
+    drawn = torch.tensor([report.proposal(5, Side.SLM).token for report in reports])
+    expected = count * torch.softmax(raw[0, :10] / 1.3, dim=-1)
+    found = torch.bincount(drawn, minlength=10).float()
+    assert found.sum() == count
+    assert float(((found - expected) ** 2 / expected).sum()) < 27.9
+
+
+def test_a_request_that_comes_back_in_the_middle_of_a_turn_tells() -> None:
+    """vLLM puts it into a slot anew where it had to make room: what its policy remembered is gone,
+    or is another's."""
+    turn = Turn(make("window", tau=0.5, window=3), GREEDY)
+    layout = turn.layout(PADDED, VOCAB)
+    slots, slot = Slots(1, CPU), torch.tensor([0])
+
+    def step(written: int) -> bool:
+        ends = torch.tensor([turn.prompt + written])
+        (out,) = judge(logits(1, PADDED), slots, slot, ends, [0])
+        return layout.read(int(out.argmax()), out[layout.asked].tolist()).forgot
+
+    def put() -> None:
+        slots.put(0, turn.asked(Side.SLM, layout))
+        slots.flush()
+
+    put()
+    assert [step(at) for at in (0, 0, 1, 2)] == [False] * 4  # the prompt in two parts
+    put()
+    assert [step(at) for at in (3, 4)] == [True, True]
+    put()
+    assert not step(0)
+
+
+def test_one_that_remembers_nothing_has_nothing_to_lose() -> None:
+    turn = Turn(make("slm"), GREEDY)
+    layout = turn.layout(PADDED, VOCAB)
+    slots = Slots(1, CPU)
+    slots.put(0, turn.asked(Side.SLM, layout))
+    slots.flush()
+    (out,) = judge(logits(1, PADDED), slots, torch.tensor([0]), torch.tensor([9]), [0])
+    found = layout.read(int(out.argmax()), out[layout.asked].tolist())
+    assert not found.forgot
+    assert found.rows == 1

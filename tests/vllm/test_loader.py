@@ -5,14 +5,16 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
 from rstitch.api import load
 from rstitch.config import EngineConfig
+from rstitch.engine import loader
 from rstitch.errors import BadRequest
 from rstitch.types import Side
-from rstitch.vllm.loader import GATE, arguments, environment, own_options
+from rstitch.vllm.loader import GATE, arguments, environment, own_options, prepare
 from rstitch.vllm.starting import LEVEL, Log, starting
 from tests.pair import pair
 
@@ -31,6 +33,29 @@ def test_users_arguments_come_last_and_variables_stay_apart() -> None:
     assert llm["logits_processors"] == [GATE]
     assert llm["max_num_seqs"] == 7
     assert llm["enforce_eager"]
+    assert llm["disable_hybrid_kv_cache_manager"]  # `VllmSide.holds` counts every layer alike
+
+
+def test_two_engines_start_on_one_gpu() -> None:
+    """vLLM asks for nine tenths of it to be free, although KV memory is given in bytes."""
+    gpu, cpu = (EngineConfig(engine="vllm", device=device) for device in ("cuda", "cpu"))
+    found = [arguments("m", None, False, 64, gpu, side) for side in Side]
+    assert sum(one["gpu_memory_utilization"] for one in found) < 0.2
+    assert not any(one["enforce_eager"] for one in found)
+    assert "gpu_memory_utilization" not in arguments("m", None, False, 64, cpu, Side.LLM)
+
+
+def test_kv_memory_leaves_room_for_the_weights() -> None:
+    """Nothing of them is loaded when it is reckoned."""
+    source = pair().names["llm"]
+    files = loader.read_files(source)
+    auto, given = (
+        prepare(files, EngineConfig(engine="vllm", kv_memory=gib), Side.LLM).runner.shape.weights
+        for gib in (None, 1.0)
+    )
+    stored = Path(source, "model.safetensors").stat().st_size
+    assert 0.9 * stored < auto <= stored
+    assert given == 0
 
 
 @pytest.mark.parametrize(
@@ -40,6 +65,9 @@ def test_users_arguments_come_last_and_variables_stay_apart() -> None:
         ("[1]", "llm_vllm is \\[1\\]; it must be like"),
         ('{"env": 1}', "it must be like"),
         ('{"logprobs_mode": "raw_logits"}', "'logprobs_mode', which rstitch sets itself"),
+        ('{"disable_hybrid_kv_cache_manager": false}', "which rstitch sets itself"),
+        ('{"speculative_config": {"method": "ngram"}}', "'speculative_config'; nobody can draft"),
+        ('{"spec_model": "m"}', "'spec_model'; nobody can draft"),
     ],
 )
 def test_strange_arguments_are_refused(text: str, told: str) -> None:

@@ -113,6 +113,16 @@ def test_other_rules_write_the_same(pair: Stitch, reference: Stitch, policy: Any
     assert sum(a != b for a, b in zip(got, want, strict=True)) <= 1  # one may be a near tie
 
 
+def test_an_answer_within_an_llm_share(pair: Stitch) -> None:
+    """The rule counts tokens in its memory, which passes between the workers."""
+    answers = pair.batch(questions(4), tau=0.005, max_llm_share=0.1, max_tokens=100)
+    for answer in answers:
+        usage = answer.usage
+        assert usage.llm_tokens <= 0.1 * usage.tokens + 0.5  # to the nearest whole token
+        assert check(answer.trace) is None
+    assert any(answer.usage.llm_tokens for answer in answers)
+
+
 def test_one_seed_draws_the_same_tokens(pair: Stitch, reference: Stitch) -> None:
     """The noise is the same on both, so only a near tie of perturbed scores could part them."""
     drawn = Sampling(temperature=1.5, top_k=200, top_p=0.99, min_p=0.001, seed=3)
@@ -217,7 +227,6 @@ def test_events_on_a_loop_of_the_callers_own(pair: Stitch) -> None:
         ({"policy": make("rewind", tau=0.1, epsilon=0.01)}, "reads 'span'"),
         ({"sampling": Sampling(presence_penalty=1.0)}, "presence_penalty is 1.0"),
         ({"sampling": Sampling(logit_bias=((3, 1.0),))}, "logit_bias"),
-        ({"reuse": "me"}, "reuse is 'me'"),
         ({"top_logprobs": 21}, "top_logprobs is 21"),
     ],
 )

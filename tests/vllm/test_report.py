@@ -11,7 +11,7 @@ from rstitch.errors import BadModel, BadRequest
 from rstitch.policy import make
 from rstitch.policy.entropy import EntropyThreshold
 from rstitch.vllm.asked import KEY, Asked
-from rstitch.vllm.report import ENOUGH, FIXED, WIDTH, Layout
+from rstitch.vllm.report import AT_MEMORY, ENOUGH, FIXED, WIDTH, Layout
 from rstitch.vllm.side import Shape
 
 
@@ -25,7 +25,7 @@ class Greedy(EntropyThreshold):
 def test_padding_carries_one_copy_and_no_padding_two() -> None:
     rule = make("entropy", tau=0.1)
     padded = Layout.of(rule, 1000, 900, 0)
-    assert padded.asked == [999 - i for i in range(len(FIXED))] + [999 - 14]
+    assert padded.asked == [999 - i for i in range(len(FIXED))] + [999 - AT_MEMORY]
     assert padded.stop == 900
     whole = Layout.of(rule, 1000, 1000, 0)
     assert len(whole.asked) == 2 * len(padded.asked)
@@ -42,6 +42,8 @@ def test_everything_asked_for_fits_into_what_vllm_tells() -> None:
 def test_what_no_report_holds_is_refused_by_name() -> None:
     with pytest.raises(BadRequest, match="top_logprobs is 21; vLLM tells at most 20"):
         Layout.of(make("slm"), 1000, 900, 21)
+    limited = make("steered", tau=0.1, max_llm_share=0.2)
+    assert len(Layout.of(limited, 1000, 1000, 20).asked) == 128  # the widest there is
     with pytest.raises(BadRequest, match="'greedy' has 9 signals"):
         Layout.of(Greedy(0.1), 1000, 900, 0)
     with pytest.raises(BadModel, match="tiny has 100 columns"):
