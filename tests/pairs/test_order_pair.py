@@ -1,4 +1,4 @@
-"""The pair for orders is what docs/pair.md says: its SLM asks where it is unsure, and that mends it."""
+"""The pair for orders is what docs/pair.md says: what its SLM is unsure of, its LLM knows."""
 
 from __future__ import annotations
 
