@@ -86,11 +86,15 @@ def twins_of(runners: Mapping[Side, Runner], kind: type[Twins] = Twins) -> Itera
 def passes_through(
     runners: Mapping[Side, Runner], wrap: Callable[[Side, Callable[..., Any]], Callable[..., Any]]
 ) -> Iterator[None]:
-    """While entered, each runner's `extend` is what `wrap(side, extend)` makes of it."""
+    """While entered, each runner's `extend` is what `wrap(side, extend)` makes of it. May be nested."""
+    before = {side: vars(runner).get("extend") for side, runner in runners.items()}
     for side, runner in runners.items():
         runner.extend = wrap(side, runner.extend)  # type: ignore[method-assign]
     try:
         yield
     finally:
-        for runner in runners.values():
-            del runner.extend  # type: ignore[attr-defined]
+        for side, runner in runners.items():
+            if before[side] is None:
+                del runner.extend  # type: ignore[attr-defined]
+            else:
+                runner.extend = before[side]  # type: ignore[method-assign]
