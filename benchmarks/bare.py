@@ -86,7 +86,7 @@ def twins_of(runners: Mapping[Side, Runner], kind: type[Twins] = Twins) -> Itera
 def passes_through(
     runners: Mapping[Side, Runner], wrap: Callable[[Side, Callable[..., Any]], Callable[..., Any]]
 ) -> Iterator[None]:
-    """While entered, each runner's `extend` is what `wrap(side, extend)` makes of it. May be nested."""
+    """While entered, each runner's `extend` is what `wrap(side, extend)` makes of it; nestable."""
     before = {side: vars(runner).get("extend") for side, runner in runners.items()}
     for side, runner in runners.items():
         runner.extend = wrap(side, runner.extend)  # type: ignore[method-assign]
