@@ -48,7 +48,7 @@ class Scheduler:
             sequence = self.queue.popleft()
             sequence.ready_since = self.clock()
             self.active[sequence.id] = sequence
-            self.turns.enter(sequence.request.owner)
+            self.turns.enter(sequence.owner)
             admitted.append(sequence)
         return admitted
 
@@ -56,7 +56,7 @@ class Scheduler:
         if self.active.pop(sequence.id, None) is None:
             self.queue.remove(sequence)
         else:
-            self.turns.leave(sequence.request.owner)
+            self.turns.leave(sequence.owner)
 
     def pick(self) -> tuple[Side, list[Sequence]] | None:
         """The side to run and its rows, oldest first; None when nothing is in flight."""
@@ -89,7 +89,7 @@ class Scheduler:
         owners = self.turns.due(self.costs.seconds(Side.LLM, 1))
         due = list[Sequence]()
         for sequence in self.active.values():
-            if sequence.request.owner in owners:
+            if sequence.owner in owners:
                 due.append(sequence)
             else:
                 sequence.ready_since = self.clock()
@@ -117,7 +117,7 @@ class Scheduler:
     def charge(self, rows: list[Sequence], started: float) -> None:
         """A step of these rows has ended; with one owner there is nothing to share."""
         if self.turns.contested:
-            owners = [row.request.owner for row in rows]
+            owners = [row.owner for row in rows]
             self.turns.charge(owners, self.clock() - started)
 
     def observe(self, side: Side, rows: list[Sequence], seconds: float, left: int) -> None:

@@ -104,6 +104,11 @@ class Sequence:
         self.reader = max(self.request.policy.sides())
         self.pinned = len(self.request.policy.sides()) == 1
 
+    @property
+    def owner(self) -> str:
+        """On whose behalf it is written."""
+        return self.request.owner
+
     def degrade(self) -> None:
         """From here on the SLM writes alone."""
         self.request = replace(self.request, policy=SLMAlone())

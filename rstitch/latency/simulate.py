@@ -68,6 +68,8 @@ class Row:
     ready_since: float = 0.0
     at: int = 0
     stalled: bool = False
+    owner: str = ""
+    """One for all."""
 
     @property
     def part(self) -> Part:
