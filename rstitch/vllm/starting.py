@@ -21,8 +21,10 @@ ON_CPU = {
     "TORCHDYNAMO_DISABLE": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // 2)),
 }
-"""Else vLLM compiles a helper at the first token, and binds both engines to the same cores."""
+"""Else vLLM compiles a helper at the first token, binds both engines to the same cores, and gives
+each as many threads as there are cores, which spin on what the other's need (docs/log.md)."""
 REASON = re.compile(r"(?:^|\s)((?:[A-Za-z_]+\.)*[A-Za-z]*(?:Error|Exception)): (.+)$")
 
 
