@@ -265,7 +265,11 @@ def test_a_stream_closed_in_the_middle_frees_both_sides_and_keeps_its_trace(
     assert kv_lengths(stitch) == {"slm": {}, "llm": {}}
     assert list(stream) == []
     trace = stream.trace
-    assert trace.proposals[:25] == [p.proposal for p in pieces] == whole.trace.proposals[:25]
+    assert trace.proposals[:25] == [p.proposal for p in pieces]
+    steps = [
+        [(p.token, p.side, p.keep) for p in one.proposals[:25]] for one in (trace, whole.trace)
+    ]  # a pass with more threads differs in its last bits
+    assert steps[0] == steps[1]
     assert check(trace) is None
     answer = stream.result()
     assert answer.reason == trace.end["reason"] == "cancelled"
