@@ -65,9 +65,9 @@ class Twins:
 
 
 @contextmanager
-def twins_of(runners: Mapping[Side, Runner], kind: type[Twins] = Twins) -> Iterator[Twins]:
+def twins_of(runners: Mapping[Side, Runner]) -> Iterator[Twins]:
     """While entered, what an engine feeds its rows, one request at a time, is fed to twins too."""
-    twins = kind(runners)
+    twins = Twins(runners)
 
     def wrap(side: Side, extend: Callable[..., Any]) -> Callable[..., Any]:
         def noted(batch: Sequence[Extend], *args: Any) -> Any:

@@ -67,8 +67,7 @@ class Stitch:
         slm, llm = words[min(words)], words[max(words)]
         self.ends = {Side.SLM: vocabulary.ends(slm, llm), Side.LLM: vocabulary.ends(llm, slm)}
         """Tokens that end an answer, per side."""
-        make = _engine(config)
-        self.engine: Engine = make(
+        self.engine: Engine = _engine(config)(
             {side: model.runner for side, model in models.items()},
             self.ends,
             config,

@@ -167,7 +167,7 @@ class InProcessEngine:
         """How things are, from any thread: a step may be under way.
 
         active, queued: answers. waiting: rows in flight by the side that writes next, without those
-        that wait for memory. kv: per side, `Rows.stats`. step_seconds: of a pass over one row.
+        that wait for memory. kv: per side, `Rows.stats`.
         """
         rows = [one for one in list(self.scheduler.active.values()) if not one.stalled]
         return {
@@ -177,7 +177,6 @@ class InProcessEngine:
             "steps": self._count,
             "lost": {side.label: reason for side, reason in self.faults.lost.items()},
             "kv": self.rows.stats(),
-            "step_seconds": {s.label: self.scheduler.costs.seconds(s, 1) for s in self.runners},
         }
 
     def seconds(self, side: Side, rows: int) -> float:
@@ -412,7 +411,7 @@ class InProcessEngine:
                 continue
             known = [*self.scheduler.active.values(), *self.scheduler.queue]
             for sequence in known:
-                if message in (sequence.id, sequence.id.partition(".")[0]):
+                if sequence.is_called(message):
                     self._undelivered += self._ended(sequence, "cancelled")
 
     def _release(self, row: Sequence, whole: bool = True) -> None:

@@ -54,7 +54,6 @@ class Pump:
                 else:
                     self._steps()
                     self._tell()
-            self._tell()
         except Exception as error:
             self.error = error
             self._tell()

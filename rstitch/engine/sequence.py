@@ -109,6 +109,10 @@ class Sequence:
         """On whose behalf it is written."""
         return self.request.owner
 
+    def is_called(self, name: str) -> bool:
+        """Whether that is its own name, or that of the request whose sample it is."""
+        return name in (self.id, self.id.partition(".")[0])
+
     def degrade(self) -> None:
         """From here on the SLM writes alone."""
         self.request = replace(self.request, policy=SLMAlone())

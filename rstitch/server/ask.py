@@ -89,8 +89,7 @@ class Asking:
 
     def _steps(self) -> dict[Side, float]:
         """Seconds of a decode step per side, as the engine has seen them."""
-        seen = self.stitch.engine.stats()["step_seconds"]
-        found = {side: seen[side.label] for side in Side}
+        found = {side: self.stitch.engine.seconds(side, 1) for side in Side}
         if not all(found.values()):
             raise Problem(503, WARMING, "rstitch.deadline", "unavailable", retry_after=1)
         return found

@@ -53,11 +53,11 @@ class Coordinator:
 
     def cancel(self, name: str) -> None:
         """An answer, or all samples of a request; unknown names are ignored."""
-        for row in [row for row in self.scheduler.queue if _named(row, name)]:
+        for row in [row for row in self.scheduler.queue if row.is_called(name)]:
             self.scheduler.remove(row)
             self.outbox.put([row.finished("cancelled", self.clock())])
         for row in list(self.scheduler.active.values()):
-            if _named(row, name):
+            if row.is_called(name):
                 self._stop(row)
 
     async def close(self) -> None:
@@ -156,10 +156,6 @@ class Coordinator:
 
     def _failed(self, row: Sequence, error: Exception) -> Failed:
         return Failed(row.id, error, tuple(row.forwards))
-
-
-def _named(row: Sequence, name: str) -> bool:
-    return name in (row.id, row.id.partition(".")[0])
 
 
 def _longest(row: Sequence, side: Side) -> int:

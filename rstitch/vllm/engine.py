@@ -23,7 +23,7 @@ from rstitch.engine.sequence import Sequence
 from rstitch.engine.vocabulary import Translation
 from rstitch.errors import BadRequest, Closed
 from rstitch.text import Tokenizer
-from rstitch.types import Event, Side, sample_seed
+from rstitch.types import Event, Side, Token, sample_seed
 from rstitch.vllm import refusals
 from rstitch.vllm.coordinator import Coordinator
 from rstitch.vllm.outbox import Outbox
@@ -126,7 +126,6 @@ class VllmEngine:
             "steps": home.steps,
             "lost": {side.label: reason for side, reason in home.faults.lost.items()},
             "kv": {},
-            "step_seconds": {s.label: self.seconds(s, 1) for s in self.runners},
         }
 
     def seconds(self, side: Side, rows: int) -> float:
@@ -159,7 +158,7 @@ class VllmEngine:
         checks.check(request, self.tokenizers, refusals.Room(self.runners), self.marks)
 
     def _count(self, events: list[Event]) -> None:
-        ends = sum(not hasattr(event, "proposal") for event in events)
+        ends = sum(not isinstance(event, Token) for event in events)
         with self._counting:
             self._open -= ends
 
