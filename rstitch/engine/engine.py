@@ -24,7 +24,7 @@ from rstitch.engine.group import Group
 from rstitch.engine.marks import Marks
 from rstitch.engine.measure import ROWS, measure
 from rstitch.engine.pump import Pump
-from rstitch.engine.request import Request, sample_ids
+from rstitch.engine.request import Request, samples
 from rstitch.engine.rows import Rows
 from rstitch.engine.runner import Extend, Runner
 from rstitch.engine.scheduler import Scheduler
@@ -45,7 +45,6 @@ from rstitch.types import (
     Proposal,
     Side,
     Token,
-    sample_seed,
 )
 
 T = TypeVar("T")
@@ -101,16 +100,11 @@ class InProcessEngine:
     def submit(self, request: Request) -> str:
         """Accept a request. Raises BadRequest when it can never be served, with the numbers."""
         self.check(request)
-        seed, name = request.sampling.seeded().seed, f"r{next(self._ids)}"
-        assert seed is not None
-        group = Group() if request.n > 1 else None
-        samples = [
-            self.sequence(request, sample, sample_seed(seed, index), group)
-            for index, sample in enumerate(sample_ids(name, request.n))
-        ]
+        name, group = f"r{next(self._ids)}", Group() if request.n > 1 else None
+        rows = [self.sequence(request, one, seed, group) for one, seed in samples(request, name)]
         if group:
-            group.members += samples
-        self._tell(*samples)
+            group.members += rows
+        self._tell(*rows)
         return name
 
     def sequence(

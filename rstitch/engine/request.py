@@ -10,7 +10,7 @@ from rstitch.config import EngineConfig
 from rstitch.costs import LinearCosts
 from rstitch.engine.vocabulary import Translation
 from rstitch.policy.base import Policy
-from rstitch.types import Event, Sampling, Side
+from rstitch.types import Event, Sampling, Side, sample_seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,14 @@ class Request:
 def sample_ids(request_id: str, n: int) -> list[str]:
     """The names that the events of a request's n samples carry."""
     return [request_id] if n == 1 else [f"{request_id}.{index}" for index in range(n)]
+
+
+def samples(request: Request, request_id: str) -> list[tuple[str, int]]:
+    """Name and seed of each of a request's n samples."""
+    seed = request.sampling.seeded().seed
+    assert seed is not None
+    names = enumerate(sample_ids(request_id, request.n))
+    return [(name, sample_seed(seed, index)) for index, name in names]
 
 
 class Engine(Protocol):

@@ -18,12 +18,12 @@ from rstitch.config import EngineConfig
 from rstitch.costs import LinearCosts
 from rstitch.engine import checks, memory
 from rstitch.engine.marks import Marks
-from rstitch.engine.request import Request, sample_ids
+from rstitch.engine.request import Request, samples
 from rstitch.engine.sequence import Sequence
 from rstitch.engine.vocabulary import Translation
 from rstitch.errors import BadRequest, Closed
 from rstitch.text import Tokenizer
-from rstitch.types import Event, Side, Token, sample_seed
+from rstitch.types import Event, Side, Token
 from rstitch.vllm import refusals
 from rstitch.vllm.coordinator import Coordinator
 from rstitch.vllm.outbox import Outbox
@@ -72,20 +72,19 @@ class VllmEngine:
     def submit(self, request: Request) -> str:
         """Accept a request. Raises BadRequest when it can never be served, with the numbers."""
         self.check(request)
-        seed, name = request.sampling.seeded().seed, f"r{next(self._ids)}"
-        assert seed is not None
+        name = f"r{next(self._ids)}"
         limits = {side: one.max_length for side, one in self.runners.items()}
         rows = [
             Sequence.begin(
                 request,
                 sample,
-                sample_seed(seed, index),
+                seed,
                 self.clock(),
                 self.tokenizers,
                 limits,
                 self.translation,
             )
-            for index, sample in enumerate(sample_ids(name, request.n))
+            for sample, seed in samples(request, name)
         ]
         if any(side in self._coordinator.faults.lost for side in request.policy.sides()):
             for row in rows:
