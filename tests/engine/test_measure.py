@@ -78,7 +78,7 @@ def test_an_engine_measures_once_when_rows_may_wait_for_each_other() -> None:
     two.submit(ask())
     two.step()
     assert len(two.runners[LLM].calls) == before + 8
-    assert two.stats()["step_seconds"]["llm"] == pytest.approx(5.05, rel=0.01)
+    assert two.seconds(LLM, 1) == pytest.approx(5.05, rel=0.01)
     run(two, [ask()] * 4)
     assert_clean(two)
     assert not [c for c in two.runners[LLM].calls[before + 8 :] if c[0] == [0]], "measured twice"
@@ -87,7 +87,8 @@ def test_an_engine_measures_once_when_rows_may_wait_for_each_other() -> None:
 def test_a_profile_replaces_measuring(tmp_path: Path) -> None:
     save_profile(tmp_path / "p.json", LinearCosts((1.0, 7.0), (0.0, 0.1)))
     two = hashed(measure_costs=True, profile=str(tmp_path / "p.json"))
-    assert two.stats()["step_seconds"] == {"slm": pytest.approx(1.0), "llm": pytest.approx(7.1)}
+    assert two.seconds(SLM, 1) == pytest.approx(1.0)
+    assert two.seconds(LLM, 1) == pytest.approx(7.1)
     two.submit(ask())
     two.submit(ask())
     two.step()
@@ -104,7 +105,7 @@ def test_measuring_a_random_pair_takes_no_time() -> None:
     got = run(pair, requests)
     assert time.perf_counter() - started < 10
     assert [a.steps for a in got] == [a.steps for a in run(engine(), requests)]
-    assert all(seconds > 0 for seconds in pair.stats()["step_seconds"].values())
+    assert all(pair.seconds(side, 1) > 0 for side in (SLM, LLM))
 
 
 def test_pinned_and_stitched_rows_in_one_batch_and_nobody_starves() -> None:
