@@ -15,6 +15,7 @@ from hypothesis import strategies as some
 
 from rstitch import sampling
 from rstitch.engine import gate, plain
+from rstitch.engine.distribution import numbers
 from rstitch.policy import Policy, make
 from rstitch.policy.base import Decision, Signals, hand_off
 from rstitch.policy.entropy import EntropyThreshold
@@ -143,3 +144,18 @@ def test_logits_that_are_none_are_not_sure() -> None:
     (quick,) = plain.read(logits, [row(make("entropy", tau=0.5))], Side.SLM, 16)
     assert math.isnan(quick.entropy)
     assert replace(quick, entropy=0.0).keep == quick.keep
+
+
+@pytest.mark.parametrize("spread", [0.01, 1.0, 8.0])
+@pytest.mark.parametrize("impossible", [False, True])
+def test_a_wide_row_is_read_alike(spread: float, impossible: bool) -> None:
+    """With as many columns as real models have, where it goes by another way."""
+    logits = torch.randn(6, 50_000, generator=torch.Generator().manual_seed(1)) * spread
+    if impossible:
+        logits[:, 40_000:] = -torch.inf
+    logp = sampling.log_probs(logits, 49_000)
+    best, ids = logp.max(-1)
+    got = list(numbers(logits.numpy()[:, :49_000]))
+    assert [token for token, _, _ in got] == ids.tolist()
+    assert [p for _, p, _ in got] == pytest.approx(best.tolist(), abs=2e-5)
+    assert [h for _, _, h in got] == pytest.approx(sampling.entropy(logp).tolist(), abs=2e-6)
