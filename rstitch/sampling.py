@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +21,8 @@ from rstitch import shortlist
 
 MASK32 = 0xFFFFFFFF
 IMPOSSIBLE = 1e4  # nats
+Whole = TypeVar("Whole", int, Tensor)
+
 WIDE = 8192
 """Columns from which a CPU looks among the likeliest instead of sorting all."""
 COIN_STREAM = 0x636F696E  # "coin": keeps the policies' noise apart from the tokens' noise
@@ -52,7 +56,7 @@ def likeliest(logp: Tensor) -> tuple[Tensor, Tensor]:
     return logp.gather(-1, ids[:, None])[:, 0], ids
 
 
-def hash32(x: Tensor) -> Tensor:
+def hash32(x: Whole) -> Whole:
     """A well-mixed 32-bit hash (the "lowbias32" constants): int64 -> int64 in 0..2**32-1."""
     x = x & MASK32
     x = ((x ^ (x >> 16)) * 0x7FEB352D) & MASK32
@@ -60,7 +64,7 @@ def hash32(x: Tensor) -> Tensor:
     return x ^ (x >> 16)
 
 
-def row_keys(seeds: Tensor, positions: Tensor, stream: int = 0) -> Tensor:
+def row_keys(seeds: Whole, positions: Whole, stream: int = 0) -> Whole:
     """One 32-bit key per (seed, position, stream): int64 (rows,) each -> int64 (rows,)."""
     key = hash32(seeds)
     key = hash32(hash32(key + (seeds >> 32)) + stream)
@@ -75,6 +79,12 @@ def uniform(keys: Tensor) -> Tensor:
 def coins(seeds: Tensor, positions: Tensor, side: int) -> Tensor:
     """The policies' noise: float32 (rows,) uniform in [0, 1), apart from the tokens' own noise."""
     return uniform(row_keys(seeds, positions, COIN_STREAM + side)).float().clamp(max=1 - 2**-24)
+
+
+def coin(seed: int, position: int, side: int) -> float:
+    """The same of one row, without a tensor: a float32 value."""
+    key = row_keys(seed, position, COIN_STREAM + side)
+    return min(float(np.float32((key + 0.5) / 2**32)), 1 - 2**-24)
 
 
 def gumbel(seeds: Tensor, positions: Tensor, vocab_size: int, stream: int = 0) -> Tensor:

@@ -1,5 +1,4 @@
-"""The gate where little is asked: greedy rows on the CPU whose policies read the entropy alone, or
-count tokens and seconds, or score the hidden state of a row that is unsure.
+"""The gate where little is asked: greedy rows on the CPU whose policies decide row by row.
 
 The same numbers as `gate` and `sampling`, in a fraction of the time (docs/log.md): beside a small
 model's pass of a tenth of a millisecond, twenty tensor operations of a few microseconds each are
@@ -15,11 +14,47 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rstitch import sampling
 from rstitch.engine.distribution import floats, numbers
 from rstitch.engine.sequence import Sequence
 from rstitch.engine.signals import Clock
 from rstitch.policy.base import Floats
 from rstitch.types import Proposal, Side
+
+
+class Seen:
+    """`rstitch.policy.base.RowSignals` of one row."""
+
+    __slots__ = ("_clock", "_elapsed", "_row", "entropy", "hidden", "score", "side")
+
+    def __init__(
+        self, row: Sequence, side: Side, entropy: float, hidden: Floats | None, clock: Clock
+    ) -> None:
+        self._row, self._clock, self._elapsed = row, clock, -1.0
+        self.side, self.entropy, self.hidden, self.score = side, entropy, hidden, 0.0
+
+    @property
+    def context(self) -> int:
+        return self._row.length(self.side)
+
+    @property
+    def elapsed(self) -> float:
+        if self._elapsed < 0:  # one moment, however often it is read
+            self._elapsed = float(np.float32(self._clock() - self._row.accepted))
+        return self._elapsed
+
+    @property
+    def coin(self) -> float:
+        return sampling.coin(self._row.seed, len(self._row.tokens), int(self.side))
+
+    @property
+    def state(self) -> Many[float]:
+        found: list[float] = self._row.state[0].tolist()
+        return found
+
+    @state.setter
+    def state(self, new: Many[float]) -> None:
+        self._row.state = torch.tensor([new], dtype=torch.float32)
 
 
 def serves(
@@ -28,11 +63,7 @@ def serves(
     """Whether nothing is asked of these rows that is not done here."""
     for row in rows:
         asked = row.request
-        if (
-            not (asked.policy.plain or asked.policy.quick or asked.policy.counting)
-            or not asked.sampling.likeliest
-            or asked.top_logprobs
-        ):
+        if not asked.policy.rowwise or not asked.sampling.likeliest or asked.top_logprobs:
             return False
     if hidden is not None and floats(hidden) is None:
         return False
@@ -53,43 +84,22 @@ def read(
     hidden: Tensor | None = None,
     clock: Clock = time.perf_counter,
 ) -> list[Proposal]:
-    """One proposal per row of raw logits (rows, columns); updates the memory of those who count."""
+    """One proposal per row of raw logits (rows, columns); policies' memories move on."""
     found = numbers(_whole(logits)[:, :vocab_size])
     states = iter(()) if hidden is None else iter(_whole(hidden))
-    now = clock() if any(row.request.policy.counting for row in rows) else 0.0
     return [
-        _proposal(row, side, next(states, None), now, *numbers)
-        for row, numbers in zip(rows, found, strict=True)
+        _proposal(row, token, logprob, Seen(row, side, entropy, next(states, None), clock))
+        for row, (token, logprob, entropy) in zip(rows, found, strict=True)
     ]
 
 
-def _proposal(
-    row: Sequence,
-    side: Side,
-    hidden: Floats | None,
-    now: float,
-    token: int,
-    logprob: float,
-    entropy: float,
-) -> Proposal:
+def _proposal(row: Sequence, token: int, logprob: float, seen: Seen) -> Proposal:
+    policy, side, told = row.request.policy, seen.side, dict[str, float]()
     try:
-        next_side, keep, told = _decide(row, side, hidden, now, entropy)
+        next_side, keep = policy.decide_row(seen)
+        if policy.reads:
+            told = {name: float(getattr(seen, name)) for name in policy.reads}
     except Exception as error:  # it alone ends, not those it shares the pass with
         row.blame("decide()", error)
-        next_side, keep, told = side, True, {}
-    return Proposal(len(row.tokens), token, side, keep, next_side, entropy, logprob, told)
-
-
-def _decide(
-    row: Sequence, side: Side, hidden: Floats | None, now: float, entropy: float
-) -> tuple[Side, bool, dict[str, float]]:
-    """(next side, keep, recorded signals); the policy's memory moves on."""
-    policy = row.request.policy
-    if policy.plain:
-        return *policy.decide_plainly(side, entropy), {}
-    if policy.counting:
-        elapsed = float(np.float32(now - row.accepted))
-        next_side, keep, state = policy.decide_one(side, entropy, elapsed, row.state[0].tolist())
-        row.state = torch.tensor([state], dtype=torch.float32)
-        return next_side, keep, {"elapsed": elapsed} if policy.reads else {}
-    return policy.propose(side, entropy, row.length(side), hidden)
+        next_side, keep = side, True
+    return Proposal(len(row.tokens), token, side, keep, next_side, seen.entropy, logprob, told)
