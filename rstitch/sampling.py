@@ -17,14 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rstitch import shortlist
-
 MASK32 = 0xFFFFFFFF
 IMPOSSIBLE = 1e4  # nats
 Whole = TypeVar("Whole", int, Tensor)
 
-WIDE = 8192
-"""Columns from which a CPU looks among the likeliest instead of sorting all."""
 COIN_STREAM = 0x636F696E  # "coin": keeps the policies' noise apart from the tokens' noise
 
 
@@ -45,15 +41,6 @@ def entropy(logp: Tensor) -> Tensor:
     nats = (logp.exp() * (-logp).clamp(max=IMPOSSIBLE)).sum(-1)
     normalised: Tensor = (nats / math.log(vocab_size)).clamp(0.0, 1.0)
     return normalised
-
-
-def likeliest(logp: Tensor) -> tuple[Tensor, Tensor]:
-    """The best of each row and whose it is, the first of equals: float32 and int64 (rows,)."""
-    if logp.device.type != "cpu":
-        return logp.max(-1)
-    # torch takes ten times as long as numpy for it on a CPU.
-    ids = torch.from_numpy(logp.numpy().argmax(-1))
-    return logp.gather(-1, ids[:, None])[:, 0], ids
 
 
 def hash32(x: Whole) -> Whole:
@@ -117,10 +104,6 @@ class Filters:
     def columns(self) -> tuple[Tensor, ...]:
         return self.temperature, self.top_k, self.top_p, self.min_p
 
-    def keep_all(self, vocab_size: int) -> bool:
-        """Whether no row drops a token; reads from the host."""
-        return bool(((self.top_k >= vocab_size) & (self.top_p >= 1) & (self.min_p <= 0)).all())
-
 
 def filtered(logp: Tensor, filters: Filters) -> Tensor:
     """Log-probabilities (unnormalised) after temperature, top-k, top-p, min-p; -inf where dropped.
@@ -129,8 +112,6 @@ def filtered(logp: Tensor, filters: Filters) -> Tensor:
     """
     best = logp.max(-1, keepdim=True).values
     scaled = (logp - best) / filters.temperature[:, None].clamp(min=1e-30)
-    if logp.device.type == "cpu" and filters.keep_all(logp.shape[-1]):
-        return scaled
     ranked, order = scaled.sort(dim=-1, descending=True, stable=True)
     rank = torch.arange(logp.shape[-1], device=logp.device)[None, :]
     keep = rank < filters.top_k[:, None]
@@ -144,18 +125,4 @@ def filtered(logp: Tensor, filters: Filters) -> Tensor:
 
 def draw(logp: Tensor, filters: Filters, seeds: Tensor, positions: Tensor) -> Tensor:
     """Sample one token id per row by the Gumbel-max rule: int64 (rows,)."""
-    width = logp.shape[-1]
-    if width <= WIDE or logp.device.type != "cpu" or filters.keep_all(width):
-        return _draw(logp, filters, seeds, positions)
-    ones = [one[:, None] for one in filters.columns()]
-    kept, ids, whole = shortlist.kept(logp, *ones)
-    drawn = ids.gather(1, (kept + gumbel_of(ids, seeds, positions)).argmax(-1, keepdim=True))[:, 0]
-    rest = (~whole).nonzero()[:, 0]
-    if len(rest):
-        among = Filters(*(one[rest] for one in filters.columns()))
-        drawn[rest] = _draw(logp[rest], among, seeds[rest], positions[rest])
-    return drawn
-
-
-def _draw(logp: Tensor, filters: Filters, seeds: Tensor, positions: Tensor) -> Tensor:
     return (filtered(logp, filters) + gumbel(seeds, positions, logp.shape[-1])).argmax(-1)

@@ -351,13 +351,13 @@ def test_a_wide_row_is_drawn_from_as_if_it_were_sorted(
     logp = wide(40, scale)
     chosen = filters(40, vocab_size=WIDTH, **settings)
     want = sampling.filtered(logp, chosen) + sampling.gumbel(*counters(40), WIDTH)
-    assert sampling.draw(logp, chosen, *counters(40)).tolist() == want.argmax(-1).tolist()
+    assert shortlist.draw(logp, chosen, *counters(40)).tolist() == want.argmax(-1).tolist()
 
 
 def test_a_short_list_keeps_what_the_filters_keep_or_says_that_it_cannot() -> None:
     logp = torch.cat([wide(20, 5.0), wide(20, 0.5)])
     chosen = filters(40, vocab_size=WIDTH, top_p=0.9)
-    values, ids, whole = shortlist.kept(logp, *(one[:, None] for one in chosen.columns()))
+    values, ids, whole = shortlist.kept(logp, chosen)
     kept = sampling.filtered(logp, chosen)
     assert whole.any() and not whole.all(), "both kinds of rows are here"
     for i in whole.nonzero()[:, 0]:
@@ -368,5 +368,5 @@ def test_a_short_list_keeps_what_the_filters_keep_or_says_that_it_cannot() -> No
 def test_a_wide_row_of_mostly_impossible_tokens() -> None:
     logp = torch.full((3, WIDTH), -torch.inf)
     logp[:, :3] = torch.tensor([0.5, 0.3, 0.2]).log()
-    drawn = sampling.draw(logp, filters(3, vocab_size=WIDTH, top_p=0.7), *counters(3))
+    drawn = shortlist.draw(logp, filters(3, vocab_size=WIDTH, top_p=0.7), *counters(3))
     assert all(token < 2 for token in drawn.tolist())

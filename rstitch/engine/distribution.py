@@ -13,7 +13,8 @@ from torch import Tensor
 from rstitch import sampling
 from rstitch.engine.runner import AS_NUMPY
 from rstitch.policy.base import Floats
-from rstitch.sampling import IMPOSSIBLE, WIDE
+from rstitch.sampling import IMPOSSIBLE
+from rstitch.shortlist import WIDE
 
 FEW = 4
 """Rows up to which each is read by itself."""
@@ -45,7 +46,7 @@ def read(logits: Tensor, vocab_size: int, whole: bool) -> Distribution:
     raw = floats(logits) if vocab_size > 1 else None
     if raw is None:
         logp = sampling.log_probs(logits, vocab_size) if logp is None else logp
-        best_of, likeliest = sampling.likeliest(logp)
+        best_of, likeliest = logp.max(-1)
         return Distribution(likeliest, best_of, sampling.entropy(logp), logp)
     ids, best, entropy = map(torch.tensor, zip(*numbers(raw[:, :vocab_size]), strict=True))
     if logp is not None:  # the same to the last bit as what else is told of it

@@ -13,7 +13,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
-from rstitch import sampling
+from rstitch import sampling, shortlist
 from rstitch.engine import distribution, penalties, plain, signals
 from rstitch.engine.marks import Marks
 from rstitch.engine.sequence import Sequence
@@ -156,7 +156,7 @@ def _draw(
         top_p=torch.tensor([s.top_p for s in settings], device=logp.device),
         min_p=torch.tensor([s.min_p for s in settings], device=logp.device),
     )
-    return best.index_copy(0, at, sampling.draw(logp[at], filters, *(c[at] for c in counters)))
+    return best.index_copy(0, at, shortlist.draw(logp[at], filters, *(c[at] for c in counters)))
 
 
 def _decide(found: Signals, rows: Many[Sequence]) -> Decision:
