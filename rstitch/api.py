@@ -67,8 +67,16 @@ class Stitch:
         slm, llm = words[min(words)], words[max(words)]
         self.ends = {Side.SLM: vocabulary.ends(slm, llm), Side.LLM: vocabulary.ends(llm, slm)}
         """Tokens that end an answer, per side."""
-        self.engine: Engine = _engine(config)(
-            {side: model.runner for side, model in models.items()},
+        import os
+        proc = os.environ.get("PROTO") and os.environ.get("PROTO_SERVE") and "rstitch.remote.child" not in __import__("sys").orig_argv
+        if proc:
+            from rstitch.remote.engine import Process, RemoteEngine
+            from dataclasses import asdict
+            args = asdict(config)
+            self.engine = RemoteEngine(Process(args), config, self.decoders, vocabulary.translation(slm, llm), _marks(models))
+        else:
+          self.engine: Engine = _engine(config)(
+              {side: model.runner for side, model in models.items()},
             self.ends,
             config,
             self.decoders,

@@ -31,6 +31,7 @@ MAX_HEADERS = 32 * 1024
 
 def open_pair(config: ServerConfig) -> Stitch:
     """Load what the configuration names."""
+    os.environ["PROTO_SERVE"]="1"
     models = config.models
     suffix = {"slm": models.slm_suffix, "llm": models.llm_suffix}
     return load(
