@@ -403,7 +403,7 @@ class InProcessEngine:
         if self._closed:
             raise Closed("the engine is closed; load the pair again")
         self.faults.check(request)
-        checks.check(request, self.tokenizers, self.rows, self.marks)
+        checks.check(request, self.tokenizers, self.rows.row_limits, self.marks)
 
     def _tell(self, *messages: Sequence | str) -> None:
         self._inbox.extend(messages)

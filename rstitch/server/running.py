@@ -31,7 +31,6 @@ MAX_HEADERS = 32 * 1024
 
 def open_pair(config: ServerConfig) -> Stitch:
     """Load what the configuration names."""
-    os.environ["PROTO_SERVE"]="1"
     models = config.models
     suffix = {"slm": models.slm_suffix, "llm": models.llm_suffix}
     return load(
@@ -41,6 +40,7 @@ def open_pair(config: ServerConfig) -> Stitch:
         tau=models.tau,
         suffix={side: text for side, text in suffix.items() if text is not None},
         trust_remote_code=models.trust_remote_code,
+        process=models.engine_process,
         **asdict(config.engine),
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from rstitch.types import Event, Failed
-from rstitch.vllm.outbox import Outbox
+from rstitch.engine.outbox import Outbox
 
 
 def event(name: str) -> Event:
