@@ -147,7 +147,7 @@ class RemoteEngine:
                 elif what == "measured":
                     self._know(*values)
                 else:
-                    self._outbox.close(caused(*values))
+                    self._outbox.close(caused(*values[0]))
         except (EOFError, OSError):
             self._end()
 

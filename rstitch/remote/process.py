@@ -39,19 +39,19 @@ class Process:
         self._pipe = Connection(ours.detach())
         self._sending = threading.Lock()
         try:
-            self.send(dict(arguments))
-            self.shapes, self.status = self._loaded()
+            self.shapes, self.status = self._loaded(arguments)
         except BaseException:
             self.kill()
             raise
 
-    def _loaded(self) -> tuple[Mapping[Side, Shape], Status]:
+    def _loaded(self, arguments: Mapping[str, Any]) -> tuple[Mapping[Side, Shape], Status]:
         try:
+            self.send(dict(arguments))
             what, *found = self.receive()
         except (EOFError, OSError):
             raise SideLost(f"while the pair was loaded, {self.ending()}") from None
         if what == "failed":
-            raise caused(*found)
+            raise caused(*found[0])
         shapes, status = found
         return shapes, status
 
