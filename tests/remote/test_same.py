@@ -1,5 +1,4 @@
-"""What comes of a request is what the in-process engine makes of it: events, ends, errors, costs.
-"""
+"""What comes of a request is what the in-process engine makes of it: events, ends, errors."""
 
 from __future__ import annotations
 
