@@ -34,6 +34,9 @@ from rstitch.pairs.check import before_loading, read_pair, suffixes_of
 from rstitch.policy import Policy, make
 from rstitch.policy import load as load_policy
 from rstitch.prompts import Prompt, starts_thinking
+from rstitch.remote import side as remote
+from rstitch.remote.engine import RemoteEngine
+from rstitch.remote.side import RemoteSide
 from rstitch.steering import Limits, within
 from rstitch.stream import Answer, Piece, Stream
 from rstitch.text import ByteLevel, Tokenizer
@@ -67,8 +70,9 @@ class Stitch:
         slm, llm = words[min(words)], words[max(words)]
         self.ends = {Side.SLM: vocabulary.ends(slm, llm), Side.LLM: vocabulary.ends(llm, slm)}
         """Tokens that end an answer, per side."""
-        self.engine: Engine = _engine(config)(
-            {side: model.runner for side, model in models.items()},
+        runners = {side: model.runner for side, model in models.items()}
+        self.engine: Engine = _engine(config, runners)(
+            runners,
             self.ends,
             config,
             self.decoders,
@@ -90,7 +94,7 @@ class Stitch:
         if not isinstance(self.engine, InProcessEngine):
             raise BadRequest(
                 f"this needs the models in this process; engine is {self.engine.config.engine!r}, "
-                "use 'torch'"
+                "use 'torch', and leave process out"
             )
         return self.engine
 
@@ -391,13 +395,15 @@ def _alike(tokenizers: Sequence[Any]) -> bool:
     return len({words.backend_tokenizer.to_str() for words in tokenizers}) == 1
 
 
-def _engine(config: EngineConfig) -> Callable[..., Engine]:
+def _engine(config: EngineConfig, runners: Mapping[Side, Any]) -> Callable[..., Engine]:
     """The class of engine that runs the models."""
-    if config.engine != "vllm":
-        return InProcessEngine
-    from rstitch.vllm.engine import VllmEngine
+    if config.engine == "vllm":
+        from rstitch.vllm.engine import VllmEngine
 
-    return VllmEngine
+        return VllmEngine
+    if any(isinstance(one, RemoteSide) for one in runners.values()):
+        return RemoteEngine
+    return InProcessEngine
 
 
 def _marks(models: dict[Side, LoadedModel]) -> Marks:
@@ -442,13 +448,16 @@ def load(
     tau: float | str | None = None,
     suffix: Mapping[str, str] | None = None,
     trust_remote_code: bool = False,
+    process: bool = False,
     **settings: Any,
 ) -> Stitch:
     """Load two models to write together: a named pair, or `slm` and `llm` as directories or ids;
     both a name and models: what is known of the pair, with these models.
 
     tau may be in nats ("0.24nats"). suffix: what "slm" or "llm" alone gets to read after the last
-    user message, before the pair's own. settings are the fields of `rstitch.config.EngineConfig`.
+    user message, before the pair's own. process: they run in a process of their own, so that what
+    else this one does costs them nothing; on vLLM they always do. settings are the fields of
+    `rstitch.config.EngineConfig`.
     Raises BadModel, BadPair or BadRequest that name what is wrong and the remedy.
     """
     config = _config(settings)
@@ -459,9 +468,13 @@ def load(
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     files = read_pair(known, config, trust_remote_code=trust_remote_code)
+    defaults = _defaults(known, files[Side.LLM], tau)
+    if process and config.engine != "vllm":
+        there = {"pair": pair, "slm": slm, "llm": llm, "trust_remote_code": trust_remote_code}
+        return Stitch(remote.load(files, {**there, **settings}), config, defaults, suffixes)
     before_loading(files, config)
     loaded = {side: models.load(files[side], config, side) for side in Side}
-    return Stitch(loaded, config, _defaults(known, files[Side.LLM], tau), suffixes)
+    return Stitch(loaded, config, defaults, suffixes)
 
 
 def choose(pair: str, slm: str | None, llm: str | None) -> Preset:

@@ -18,6 +18,7 @@ from rstitch.config import EngineConfig
 from rstitch.costs import LinearCosts
 from rstitch.engine import checks, memory
 from rstitch.engine.marks import Marks
+from rstitch.engine.outbox import Outbox
 from rstitch.engine.request import Request, samples
 from rstitch.engine.sequence import Sequence
 from rstitch.engine.vocabulary import Translation
@@ -26,7 +27,6 @@ from rstitch.text import Tokenizer
 from rstitch.types import Event, Side, Token
 from rstitch.vllm import refusals
 from rstitch.vllm.coordinator import Coordinator
-from rstitch.vllm.outbox import Outbox
 from rstitch.vllm.side import VllmSide
 from rstitch.vllm.starting import starting
 

@@ -15,7 +15,7 @@ from rstitch.policy import Policy, make
 from rstitch.types import Sampling, Side
 from rstitch.vllm.asked import Asked
 from rstitch.vllm.coordinator import Coordinator
-from rstitch.vllm.outbox import Outbox
+from rstitch.engine.outbox import Outbox
 from rstitch.vllm.report import AT_MEMORY, FIXED, Layout, Report
 from rstitch.vllm.side import Shape
 
