@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from rstitch.errors import BadModel
+from rstitch.vllm import hidden
 from rstitch.vllm.report import ENOUGH
 from rstitch.vllm.starting import Log, environment
 
@@ -51,6 +53,8 @@ class VllmSide:
     """Variables that its processes alone find set."""
     llm: Any = None
     """vLLM's `AsyncLLM` while it runs."""
+    deaf: str = ""
+    """Why its workers do not hear final hidden states; empty if they do."""
     _room: tuple[int, int] = field(default=(0, 1))
     """Blocks of KV memory, and tokens that one holds."""
     _context: int = 0
@@ -86,6 +90,8 @@ class VllmSide:
 
         Raises BadModel with vLLM's own reason.
         """
+        allowed = self.environment.get(hidden.ALLOWED, os.environ.get(hidden.ALLOWED))
+        self.deaf = hidden.missing(allowed)
         try:
             from vllm.engine.arg_utils import AsyncEngineArgs
             from vllm.v1.engine.async_llm import AsyncLLM

@@ -92,7 +92,13 @@ class Turn:
         return found
 
 
-def judged(logits: Tensor, turns: list[Turn], side: Side, vocab_size: int) -> list[Report]:
+def judged(
+    logits: Tensor,
+    turns: list[Turn],
+    side: Side,
+    vocab_size: int,
+    hidden: Tensor | None = None,
+) -> list[Report]:
     """What a worker reports of rows of logits, read as a session reads it."""
     columns = logits.shape[1]
     slots = Slots(len(turns) + 2, CPU)
@@ -102,7 +108,7 @@ def judged(logits: Tensor, turns: list[Turn], side: Side, vocab_size: int) -> li
         slots.put(slot, turn.asked(side, layout))
     slots.flush()
     ends = torch.tensor([turn.prompt + turn.written for turn in turns])
-    out = judge(logits.clone(), slots, torch.tensor(on_host), ends, on_host)
+    out = judge(logits.clone(), slots, torch.tensor(on_host), ends, on_host, hidden)
     emitted = out.argmax(-1).tolist()
     return [
         layout.read(token, row[layout.asked].tolist())
