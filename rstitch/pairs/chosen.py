@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from rstitch import units
 from rstitch.defaults import Defaults, from_generation
 from rstitch.errors import BadRequest
 from rstitch.pairs import PAPER_TAU, Preset, SidePreset, preset
-from rstitch.pairs.models import Files
+
+if TYPE_CHECKING:
+    from rstitch.pairs.models import Files
 
 
 def choose(pair: str, slm: str | None, llm: str | None) -> Preset:
