@@ -9,13 +9,13 @@ from types import SimpleNamespace
 from typing import Any
 
 from rstitch.config import EngineConfig
+from rstitch.engine.outbox import Outbox
 from rstitch.engine.request import Request
 from rstitch.engine.sequence import Sequence
 from rstitch.policy import Policy, make
 from rstitch.types import Sampling, Side
 from rstitch.vllm.asked import Asked
 from rstitch.vllm.coordinator import Coordinator
-from rstitch.engine.outbox import Outbox
 from rstitch.vllm.report import AT_MEMORY, FIXED, Layout, Report
 from rstitch.vllm.side import Shape
 
