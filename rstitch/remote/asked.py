@@ -9,7 +9,7 @@ from typing import Any
 
 from rstitch import policy
 from rstitch.engine.request import Request
-from rstitch.errors import BadRequest, RStitchError
+from rstitch.errors import BadRequest
 from rstitch.policy.base import Policy
 from rstitch.policy.registry import is_file
 
@@ -39,7 +39,7 @@ def loads(data: bytes, name: str) -> Request:
     """name: of the policy. Raises BadRequest where it cannot be made here."""
     try:
         request: Request = pickle.loads(data)
-    except (ImportError, AttributeError, RStitchError) as error:
+    except Exception as error:  # a policy's own code may fail in any way
         raise BadRequest(_stays(name, error)) from error
     return request
 

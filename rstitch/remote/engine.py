@@ -149,7 +149,11 @@ class RemoteEngine:
                 else:
                     self._outbox.close(caused(*values[0]))
         except (EOFError, OSError):
-            self._end()
+            self._end(self.process.ending())
+        except Exception as error:  # nobody else would tell those who wait
+            self.process.ending()
+            kind = type(error).__name__
+            self._end(f"what the engine's process said cannot be read: {kind}: {error}")
 
     def _take(self, plain: list[Plain], status: Status | None) -> None:
         if status is not None:
@@ -168,9 +172,8 @@ class RemoteEngine:
         else:
             self._measured.set_exception(caused(*failed))
 
-    def _end(self) -> None:
+    def _end(self, told: str) -> None:
         """The process is gone. Nobody waits on: what it had not ended has failed."""
-        told = self.process.ending()
         error = Closed("the engine was closed") if self._closed else SideLost(told)
         with self._opening:
             self._faults.lost = dict.fromkeys(self.runners, told)

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -37,6 +38,7 @@ class Process:
                 process_group=0,  # a terminal's Ctrl-C is for whoever started it
             )
         self._pipe = Connection(ours.detach())
+        self._unsent: deque[bytes] = deque()
         self._sending = threading.Lock()
         try:
             self.shapes, self.status = self._loaded(arguments)
@@ -60,10 +62,15 @@ class Process:
         return self._process.pid
 
     def send(self, message: Any) -> None:
-        """Raises OSError where it has ended."""
-        data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-        with self._sending:
-            self._pipe.send_bytes(data)
+        """From any thread, and from a finaliser in the middle of another call: whoever is sending
+        sends this too. Raises OSError where it has ended."""
+        self._unsent.append(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+        while self._unsent and self._sending.acquire(blocking=False):
+            try:
+                while self._unsent:
+                    self._pipe.send_bytes(self._unsent.popleft())
+            finally:
+                self._sending.release()
 
     def receive(self) -> Any:
         """For one thread. Raises EOFError or OSError where it has ended."""

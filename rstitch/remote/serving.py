@@ -15,7 +15,6 @@ from rstitch.api import load
 from rstitch.engine.engine import BURST, InProcessEngine
 from rstitch.engine.pump import Pump
 from rstitch.engine.request import sample_ids
-from rstitch.errors import RStitchError
 from rstitch.remote import asked
 from rstitch.remote.wire import Shape, Status, packed, told
 from rstitch.types import Event, Failed
@@ -112,7 +111,7 @@ class Serving:
             request = asked.loads(data, policy)
             self.engine.check(request)
             self.engine.accept(request, name, accepted)
-        except RStitchError as error:
+        except Exception as error:  # a policy's own code may fail in any way
             self._send([Failed(one, error) for one in sample_ids(name, n)])
 
     def _cancel(self, name: str) -> None:

@@ -134,6 +134,22 @@ def test_one_that_ends_while_it_loads_is_told() -> None:
         Stopped(pair().names)
 
 
+def test_a_message_within_a_message_waits_for_its_end() -> None:
+    """As where the memory of a stream that nobody holds is cleared up while another is sent."""
+    with opened() as found:
+        process = found.engine.process  # type: ignore[attr-defined]
+        whole, nested = process._pipe.send_bytes, list[int]()
+
+        def interrupted(data: bytes) -> None:
+            if not nested:
+                nested.append(1)
+                found.engine.cancel("r99")
+            whole(data)
+
+        process._pipe.send_bytes = interrupted
+        assert found.generate(QUESTION, max_tokens=4).usage.tokens == 4 and nested
+
+
 def test_what_was_asked_too_late_is_told_so() -> None:
     """The process has ended, and its reader has not heard of it yet."""
     with opened() as found:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 import queue
+from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
@@ -121,9 +122,11 @@ def said() -> Said:
 
 
 @pytest.fixture
-def engine(said: Said) -> RemoteEngine:
+def engine(said: Said) -> Iterator[RemoteEngine]:
     sides = dict.fromkeys(Side, RemoteSide(cast(Process, said), SHAPE))
-    return RemoteEngine(sides, {}, EngineConfig(), {})
+    made = RemoteEngine(sides, {}, EngineConfig(), {})
+    yield made
+    made.close()
 
 
 def test_an_engine_that_fails_is_no_longer_waited_for(said: Said, engine: RemoteEngine) -> None:
@@ -143,6 +146,16 @@ def test_an_engine_that_fails_is_no_longer_waited_for(said: Said, engine: Remote
         engine.step()
     engine.close()
     assert not engine._reader.is_alive()
+
+
+def test_what_cannot_be_read_hangs_nobody(said: Said, engine: RemoteEngine) -> None:
+    engine._open.add("r0")
+    said.words.put(("events", [("r0",)], None))
+    engine._reader.join(10)
+    (end,) = engine.step()
+    assert isinstance(end, Failed) and "cannot be read" in str(end.error)
+    with pytest.raises(SideLost, match="cannot be read"):
+        asyncio.run(asyncio.wait_for(anext(aiter(engine.events())), 10))  # type: ignore[arg-type]
 
 
 def test_a_measuring_that_fails_says_so_here(said: Said, engine: RemoteEngine) -> None:

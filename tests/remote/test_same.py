@@ -35,6 +35,11 @@ class Fails(EntropyThreshold):
     @classmethod
     def decide(cls, signals, state):
         raise ValueError("not today")
+
+@dataclass(frozen=True)
+class Never(EntropyThreshold):
+    def initial_state(self):
+        raise ValueError("not today")
 """
 
 
@@ -212,6 +217,13 @@ def test_a_policy_that_fails_ends_its_own_request(remote: Stitch, file: Path) ->
     bad, good = collect(drain(remote.engine), [fails, sound])  # type: ignore[arg-type]
     assert isinstance(bad.end, Failed) and isinstance(good.end, Finished)
     assert type(bad.end.error).__name__ == "BadPolicy" and "not today" in str(bad.end.error)
+
+
+def test_a_policy_that_cannot_begin_ends_its_own_request(remote: Stitch, file: Path) -> None:
+    name = remote.engine.submit(request(remote, load_policy(f"{file}:Never", tau=TAU)))
+    (end,) = collect(drain(remote.engine), [name])  # type: ignore[arg-type]
+    assert isinstance(end.end, Failed) and "not today" in str(end.end.error)
+    assert remote.generate(QUESTION, max_tokens=4).usage.tokens == 4
 
 
 def test_a_policy_without_a_module_is_refused(remote: Stitch) -> None:
