@@ -25,8 +25,8 @@ YARN = rope("yarn", factor=8.0, beta_fast=32.0, beta_slow=1.0, truncate=False)
 """As gpt-oss has it: vLLM asks for all of these by name."""
 OWN: dict[str, dict[str, Any]] = {"gpt-oss": YARN}
 PAIRS = [("mistral", "gemma3"), ("qwen3-moe", "mixtral"), ("gemma2", "gpt-oss")]
-"""Windows, alone and beside full attention; experts; soft-caps, and sinks beside both. A window of 6
-tokens is a tenth of an answer."""
+"""Windows, alone and beside full attention; experts; soft-caps, and sinks beside both. A window of
+6 tokens is a tenth of an answer."""
 TEXTS = [
     "How many apples are left?",
     "First I multiply, then I subtract.",
