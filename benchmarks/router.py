@@ -1,20 +1,22 @@
 """R-Stitch+ against what it has to beat: the best tau, two thresholds, simpler routers, an oracle.
 
     python -m benchmarks.router --runs DIR [--quick] [--save] [--seeds 0,1,2] [--problems 4000]
+        [--pair builtin] [--profile FILE]
 
 DIR holds a run of `rstitch train-router` per seed (DIR/seed-0, ...), which is made where it is not
-there. Each family of rules is tuned on dev alike: of its settings that are not inferior to the LLM
-alone (lower end of the paired one-sided 95 % interval above -0.6 points, as `benchmarks.tau` has
-it), the fastest. 1,000 problems cannot tell that from luck, so they only say which settings are
-tried on 4,000 (SHORTLIST of a family, the fastest that lose no more than that bound), where the
-choice is made. Only what is chosen is run on test, of a seed that no choice has seen. Seconds are
-predicted from every forward pass (`rstitch.router.prices`), the same for all rules, so the
-machine's load is in none of them; what the router's own network takes is not in them either, and is
-timed apart.
+there, for the built-in pair or another preset with its LLM (the bars are about the built-in one).
+Each family of rules is tuned on dev alike: of its settings that are not inferior to the LLM alone
+(lower end of the paired one-sided 95 % interval above -0.6 points, as `benchmarks.tau` has it), the
+fastest. 1,000 problems cannot tell that from luck, so they only say which settings are tried on
+4,000 (SHORTLIST of a family, the fastest that lose no more than that bound), where the choice is
+made. Only what is chosen is run on test, of a seed that no choice has seen. Seconds are predicted
+from every forward pass (`rstitch.router.prices`), the same for all rules, so the machine's load is
+in none of them; what the router's own network takes is not in them either, and is timed apart.
 """
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import time
@@ -58,13 +60,14 @@ DEV_SEEDS, TEST_SEED = (0, 1), 3
 OOD = ("ood-kind", "ood-depth", "ood-wording")
 
 
-def trained(runs: Path, seed: int, quick: bool) -> Path:
+def trained(args: argparse.Namespace, seed: int) -> Path:
     """The run of that seed; trained if it is not there, gone on with if it is not whole."""
-    out = runs / f"seed-{seed}"
+    out = args.runs / f"seed-{seed}"
     if not (out / "router.json").exists():
-        words = ["train-router", "--out", str(out), "--seed", str(seed)]
+        words = ["train-router", "--pair", args.pair, "--out", str(out), "--seed", str(seed)]
         words += ["--max-tokens", str(MAX_TOKENS)]
-        words += ["--problems", "60", "--dev-problems", "40", "--steps", "1"] if quick else []
+        words += ["--profile", str(args.profile)] if args.profile else []
+        words += ["--problems", "60", "--dev-problems", "40", "--steps", "1"] if args.quick else []
         subprocess.run([sys.executable, "-m", "rstitch", *words], check=True, stdout=sys.stderr)
     return out
 
@@ -221,14 +224,16 @@ def main() -> None:
     options = parser(__doc__, "60 problems, one seed, a short training")
     options.add_argument("--runs", type=Path, required=True, help="where trainings are, or go")
     options.add_argument("--seeds", default="0,1,2")
+    options.add_argument("--pair", default="builtin", help="a preset")
+    options.add_argument("--profile", type=Path, help="prices of a training, of an idle machine")
     options.add_argument("--problems", type=int, default=4000, help="of test at most")
     args = parsed(options)
     seeds = [int(one) for one in args.seeds.split(",")][: 1 if args.quick else None]
     n_test, n_veto = (60, 2) if args.quick else (args.problems, 60)
-    runs = {seed: trained(args.runs, seed, args.quick) for seed in seeds}
+    runs = {seed: trained(args, seed) for seed in seeds}
     found = read_card(str(runs[seeds[0]]))["prices"]
     price = PassPrices(LinearCosts(tuple(found["base"]), tuple(found["per_row"])))
-    with rstitch.load(max_rows=64) as stitch, Verifier() as verifier:
+    with rstitch.load(args.pair, max_rows=64) as stitch, Verifier() as verifier:
         chosen, rows = tuned(stitch, runs, price, args.quick, verifier)
         tau = float(chosen["tau"][0])
         told = {"dev": {k: line(f"{k} {v[0]}", v[2], chosen["tau"][2]) for k, v in chosen.items()}}
@@ -250,7 +255,8 @@ def main() -> None:
     details = {"bars": bars, "chosen": {k: v[0] for k, v in chosen.items()}, **told}
     details |= {"oracle": ceiling, "network_microseconds": micro, "prices": found}
     details["settings_on_dev"] = {key: row[2].told() for key, row in rows.items()}
-    finish("router", min(ratios), GOAL, details, args.save)
+    name = args.pair.replace("builtin", "router")
+    finish(name, min(ratios), GOAL, details, args.save)
 
 
 def on_split(

@@ -11,12 +11,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 MASK32 = 0xFFFFFFFF
 IMPOSSIBLE = 1e4  # nats
+Whole = TypeVar("Whole", int, Tensor)
+
 COIN_STREAM = 0x636F696E  # "coin": keeps the policies' noise apart from the tokens' noise
 
 
@@ -39,7 +43,7 @@ def entropy(logp: Tensor) -> Tensor:
     return normalised
 
 
-def hash32(x: Tensor) -> Tensor:
+def hash32(x: Whole) -> Whole:
     """A well-mixed 32-bit hash (the "lowbias32" constants): int64 -> int64 in 0..2**32-1."""
     x = x & MASK32
     x = ((x ^ (x >> 16)) * 0x7FEB352D) & MASK32
@@ -47,7 +51,7 @@ def hash32(x: Tensor) -> Tensor:
     return x ^ (x >> 16)
 
 
-def row_keys(seeds: Tensor, positions: Tensor, stream: int = 0) -> Tensor:
+def row_keys(seeds: Whole, positions: Whole, stream: int = 0) -> Whole:
     """One 32-bit key per (seed, position, stream): int64 (rows,) each -> int64 (rows,)."""
     key = hash32(seeds)
     key = hash32(hash32(key + (seeds >> 32)) + stream)
@@ -64,6 +68,12 @@ def coins(seeds: Tensor, positions: Tensor, side: int) -> Tensor:
     return uniform(row_keys(seeds, positions, COIN_STREAM + side)).float().clamp(max=1 - 2**-24)
 
 
+def coin(seed: int, position: int, side: int) -> float:
+    """The same of one row, without a tensor: a float32 value."""
+    key = row_keys(seed, position, COIN_STREAM + side)
+    return min(float(np.float32((key + 0.5) / 2**32)), 1 - 2**-24)
+
+
 def gumbel(seeds: Tensor, positions: Tensor, vocab_size: int, stream: int = 0) -> Tensor:
     """Gumbel noise per token id, a pure function of (seed, position, id): float32 (rows, V).
 
@@ -71,8 +81,13 @@ def gumbel(seeds: Tensor, positions: Tensor, vocab_size: int, stream: int = 0) -
     needs a second draw that is independent of the first, it takes another stream.
     """
     ids = torch.arange(vocab_size, device=seeds.device)
-    keys = row_keys(seeds, positions, stream)
-    noise = uniform(hash32(hash32(ids[None, :] ^ keys[:, None]) + keys[:, None]))
+    return gumbel_of(ids[None, :], seeds, positions, stream)
+
+
+def gumbel_of(ids: Tensor, seeds: Tensor, positions: Tensor, stream: int = 0) -> Tensor:
+    """The same of some token ids alone: int64 (rows or 1, n) -> float32 (rows, n)."""
+    keys = row_keys(seeds, positions, stream)[:, None]
+    noise = uniform(hash32(hash32(ids ^ keys) + keys))
     return (-torch.log(-torch.log(noise))).float()
 
 
@@ -85,6 +100,9 @@ class Filters:
     """int64; V keeps all."""
     top_p: Tensor
     min_p: Tensor
+
+    def columns(self) -> tuple[Tensor, ...]:
+        return self.temperature, self.top_k, self.top_p, self.min_p
 
 
 def filtered(logp: Tensor, filters: Filters) -> Tensor:

@@ -15,7 +15,7 @@ PACKAGE = REPO / "rstitch"
 
 LAYERS = (
     {"types", "errors", "config", "registry", "files"},
-    {"costs", "sampling", "text"},
+    {"costs", "sampling", "shortlist", "text"},
     {"policy"},
     {"engine"},
 )

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rstitch import sampling
+from rstitch import sampling, shortlist
 from rstitch.types import Sampling, Side
 
 DRAWS = 20_000
@@ -318,3 +318,55 @@ def test_coins_of_different_seeds_are_apart(apart: int) -> None:
                     f"coins of seed {seed} {mine.name} and seed {seed + apart} {other.name} "
                     f"correlate: {r:.3f}"
                 )
+
+
+WIDTH = 20_000
+"""Columns of a wide row."""
+
+
+def wide(rows: int, scale: float, seed: int = 0) -> torch.Tensor:
+    """Rounded, so that many tokens are equally likely."""
+    logits = torch.randn(rows, WIDTH, generator=torch.Generator().manual_seed(seed)) * scale
+    return torch.log_softmax((logits * 8).round() / 8, dim=-1)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"temperature": 0.6, "top_p": 0.95},
+        {"temperature": 1.3, "top_k": 20},
+        {"top_k": 40, "top_p": 0.8, "min_p": 0.05},
+        {"top_k": 2000, "top_p": 0.9},
+        {"min_p": 0.1},
+        {"temperature": 0.7},
+        {"temperature": 1e-3, "top_p": 0.5},
+    ],
+)
+@pytest.mark.parametrize("scale", [0.5, 2.0, 5.0])
+def test_a_wide_row_is_drawn_from_as_if_it_were_sorted(
+    settings: dict[str, float], scale: float
+) -> None:
+    """40 rows of ties, flat and peaked. Sums are taken in another order, so a token that lies on
+    the very edge of top-p might differ; with these seeds none does."""
+    logp = wide(40, scale)
+    chosen = filters(40, vocab_size=WIDTH, **settings)
+    want = sampling.filtered(logp, chosen) + sampling.gumbel(*counters(40), WIDTH)
+    assert shortlist.draw(logp, chosen, *counters(40)).tolist() == want.argmax(-1).tolist()
+
+
+def test_a_short_list_keeps_what_the_filters_keep_or_says_that_it_cannot() -> None:
+    logp = torch.cat([wide(20, 5.0), wide(20, 0.5)])
+    chosen = filters(40, vocab_size=WIDTH, top_p=0.9)
+    values, ids, whole = shortlist.kept(logp, chosen)
+    kept = sampling.filtered(logp, chosen)
+    assert whole.any() and not whole.all(), "both kinds of rows are here"
+    for i in whole.nonzero()[:, 0]:
+        listed = {int(t) for t, v in zip(ids[i], values[i], strict=True) if v > -torch.inf}
+        assert listed == set((kept[i] > -torch.inf).nonzero()[:, 0].tolist())
+
+
+def test_a_wide_row_of_mostly_impossible_tokens() -> None:
+    logp = torch.full((3, WIDTH), -torch.inf)
+    logp[:, :3] = torch.tensor([0.5, 0.3, 0.2]).log()
+    drawn = shortlist.draw(logp, filters(3, vocab_size=WIDTH, top_p=0.7), *counters(3))
+    assert all(token < 2 for token in drawn.tolist())

@@ -13,8 +13,8 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
-from rstitch import sampling
-from rstitch.engine import penalties, plain, signals
+from rstitch import sampling, shortlist
+from rstitch.engine import distribution, penalties, plain, signals
 from rstitch.engine.marks import Marks
 from rstitch.engine.sequence import Sequence
 from rstitch.engine.signals import Clock, Counters
@@ -57,30 +57,50 @@ def _read(
     marks: Marks | None,
     clock: Clock,
 ) -> list[Proposal]:
-    logp = sampling.log_probs(logits, vocab_size)
-    best, likeliest = logp.max(-1)
     reads = signals.asked(rows)
     hot = [i for i, row in enumerate(rows) if row.request.sampling.temperature > 0]
-    chosen, chosen_logp = likeliest, best
+    seen = distribution.read(logits, vocab_size, _all_asked(rows, reads))
+    chosen, chosen_logp = seen.likeliest, seen.best
     counters = _counters(rows, logits.device) if hot or "coin" in reads else None
-    drawn_from = penalties.shifted(logp, rows, side)
-    if drawn_from is not logp:
-        chosen = drawn_from.argmax(-1)
-    if counters is not None and hot:
-        chosen = _draw(drawn_from, chosen, rows, hot, counters)
-    if chosen is not likeliest:
-        chosen_logp = logp.gather(1, chosen[:, None])[:, 0]
-    found = signals.compute(logp, best, rows, side, reads, counters, hidden, marks, clock)
+    tops: Many[tuple[tuple[int, float], ...]] = [()] * len(rows)
+    if seen.logp is not None:
+        chosen = _chosen(seen.logp, chosen, rows, hot, side, counters)
+        if chosen is not seen.likeliest:
+            chosen_logp = seen.logp.gather(1, chosen[:, None])[:, 0]
+        tops = _top_logprobs(seen.logp, rows)
+    found = signals.compute(seen, rows, side, reads, counters, hidden, marks, clock)
     decision = _decide(found, rows)
     named = signals.columns(found, reads)
     table = _to_host(
         chosen, chosen_logp, decision.next_side, decision.keep, found.entropy, *named.values()
     )
-    tops = _top_logprobs(logp, rows)
     return [
         _proposal(values, list(named), row, side, top)
         for values, row, top in zip(table, rows, tops, strict=True)
     ]
+
+
+def _all_asked(rows: Many[Sequence], reads: set[str]) -> bool:
+    """Whether some row asks for more of the distribution than its best and its entropy."""
+    asked = [row.request for row in rows]
+    return bool(reads & signals.WHOLE) or any(
+        one.top_logprobs or not one.sampling.likeliest for one in asked
+    )
+
+
+def _chosen(
+    logp: Tensor,
+    likeliest: Tensor,
+    rows: Many[Sequence],
+    hot: list[int],
+    side: Side,
+    counters: Counters | None,
+) -> Tensor:
+    """Token ids (rows,): `likeliest` itself where no row samples or is shifted."""
+    drawn_from, chosen = penalties.shifted(logp, rows, side), likeliest
+    if drawn_from is not logp:
+        chosen = drawn_from.argmax(-1)
+    return _draw(drawn_from, chosen, rows, hot, counters) if counters and hot else chosen
 
 
 def _to_host(*columns: Tensor) -> Iterable[Many[float]]:
@@ -136,7 +156,7 @@ def _draw(
         top_p=torch.tensor([s.top_p for s in settings], device=logp.device),
         min_p=torch.tensor([s.min_p for s in settings], device=logp.device),
     )
-    return best.index_copy(0, at, sampling.draw(logp[at], filters, *(c[at] for c in counters)))
+    return best.index_copy(0, at, shortlist.draw(logp[at], filters, *(c[at] for c in counters)))
 
 
 def _decide(found: Signals, rows: Many[Sequence]) -> Decision:

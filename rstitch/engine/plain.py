@@ -1,5 +1,4 @@
-"""The gate where little is asked: greedy rows on the CPU whose policies read the entropy alone, or
-count tokens and seconds, or score the hidden state of a row that is unsure.
+"""The gate where little is asked: greedy rows on the CPU whose policies decide row by row.
 
 The same numbers as `gate` and `sampling`, in a fraction of the time (docs/log.md): beside a small
 model's pass of a tenth of a millisecond, twenty tensor operations of a few microseconds each are
@@ -8,27 +7,54 @@ most of a step.
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterable
 from collections.abc import Sequence as Many
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rstitch.engine.runner import AS_NUMPY
+from rstitch import sampling
+from rstitch.engine.distribution import floats, numbers
 from rstitch.engine.sequence import Sequence
 from rstitch.engine.signals import Clock
 from rstitch.policy.base import Floats
-from rstitch.sampling import IMPOSSIBLE
 from rstitch.types import Proposal, Side
 
-FEW = 4
-"""Rows up to which each is read by itself."""
 
-Numbers = tuple[int, float, float]
-"""Token, log-probability, entropy."""
+class Seen:
+    """`rstitch.policy.base.RowSignals` of one row."""
+
+    __slots__ = ("_clock", "_elapsed", "_row", "entropy", "hidden", "score", "side")
+
+    def __init__(
+        self, row: Sequence, side: Side, entropy: float, hidden: Floats | None, clock: Clock
+    ) -> None:
+        self._row, self._clock, self._elapsed = row, clock, -1.0
+        self.side, self.entropy, self.hidden, self.score = side, entropy, hidden, 0.0
+
+    @property
+    def context(self) -> int:
+        return self._row.length(self.side)
+
+    @property
+    def elapsed(self) -> float:
+        if self._elapsed < 0:  # one moment, however often it is read
+            self._elapsed = float(np.float32(self._clock() - self._row.accepted))
+        return self._elapsed
+
+    @property
+    def coin(self) -> float:
+        return sampling.coin(self._row.seed, len(self._row.tokens), int(self.side))
+
+    @property
+    def state(self) -> Many[float]:
+        found: list[float] = self._row.state[0].tolist()
+        return found
+
+    @state.setter
+    def state(self, new: Many[float]) -> None:
+        self._row.state = torch.tensor([new], dtype=torch.float32)
 
 
 def serves(
@@ -37,28 +63,15 @@ def serves(
     """Whether nothing is asked of these rows that is not done here."""
     for row in rows:
         asked = row.request
-        if (
-            not (asked.policy.plain or asked.policy.quick or asked.policy.counting)
-            or not asked.sampling.likeliest
-            or asked.top_logprobs
-        ):
+        if not asked.policy.rowwise or not asked.sampling.likeliest or asked.top_logprobs:
             return False
-    if hidden is not None and _floats(hidden) is None:
+    if hidden is not None and floats(hidden) is None:
         return False
-    return vocab_size > 1 and _floats(logits) is not None
-
-
-def _floats(logits: Tensor) -> Floats | None:
-    """The same memory as numpy's; None where it is elsewhere, or no float32. A runner whose logits
-    always lie in one place leaves that on the tensor: asking torch is a tenth of the gate."""
-    found: Floats | None = getattr(logits, AS_NUMPY, None)
-    if found is None and logits.device.type == "cpu" and logits.dtype is torch.float32:
-        found = logits.numpy()
-    return found
+    return vocab_size > 1 and floats(logits) is not None
 
 
 def _whole(tensor: Tensor) -> Floats:
-    found = _floats(tensor)
+    found = floats(tensor)
     assert found is not None
     return found
 
@@ -71,73 +84,22 @@ def read(
     hidden: Tensor | None = None,
     clock: Clock = time.perf_counter,
 ) -> list[Proposal]:
-    """One proposal per row of raw logits (rows, columns); updates the memory of those that count.
-
-    Row by row where there are few: numpy's calls along an axis cost three times those without.
-    """
-    raw = _whole(logits)[:, :vocab_size]
-    read_all = _one_by_one if len(rows) <= FEW else _together
-    found = read_all(raw, math.log(vocab_size))
+    """One proposal per row of raw logits (rows, columns); policies' memories move on."""
+    found = numbers(_whole(logits)[:, :vocab_size])
     states = iter(()) if hidden is None else iter(_whole(hidden))
-    now = clock() if any(row.request.policy.counting for row in rows) else 0.0
     return [
-        _proposal(row, side, next(states, None), now, *numbers)
-        for row, numbers in zip(rows, found, strict=True)
+        _proposal(row, token, logprob, Seen(row, side, entropy, next(states, None), clock))
+        for row, (token, logprob, entropy) in zip(rows, found, strict=True)
     ]
 
 
-def _one_by_one(raw: Floats, scale: float) -> Iterable[Numbers]:
-    below, weights = np.empty((2, raw.shape[1]), np.float32)
-    for row in raw:
-        best = int(row.argmax())
-        np.subtract(row, row[best], out=below)  # logits, 0 at the best
-        np.maximum(below, -IMPOSSIBLE, out=below)
-        np.exp(below, out=weights)
-        inner, total = float(weights.dot(below)), float(np.add.reduce(weights))
-        log = math.log(total)
-        entropy = float(np.float32((log - inner / total) / scale))
-        yield best, float(np.float32(-log)), min(max(entropy, 0.0), 1.0)
-
-
-def _together(raw: Floats, scale: float) -> Iterable[Numbers]:
-    best = raw.argmax(1)
-    below = raw - raw.max(1, keepdims=True)
-    np.maximum(below, -IMPOSSIBLE, out=below)
-    weights = np.exp(below)
-    sums = weights.sum(1)
-    logs = np.log(sums)
-    nats = logs - np.fromiter(map(np.dot, weights, below), np.float32, len(raw)) / sums
-    entropies = np.clip(nats / np.float32(scale), 0.0, 1.0)
-    return zip(best.tolist(), (-logs).tolist(), entropies.tolist(), strict=True)
-
-
-def _proposal(
-    row: Sequence,
-    side: Side,
-    hidden: Floats | None,
-    now: float,
-    token: int,
-    logprob: float,
-    entropy: float,
-) -> Proposal:
+def _proposal(row: Sequence, token: int, logprob: float, seen: Seen) -> Proposal:
+    policy, side, told = row.request.policy, seen.side, dict[str, float]()
     try:
-        next_side, keep, told = _decide(row, side, hidden, now, entropy)
+        next_side, keep = policy.decide_row(seen)
+        if policy.reads:
+            told = {name: float(getattr(seen, name)) for name in policy.reads}
     except Exception as error:  # it alone ends, not those it shares the pass with
         row.blame("decide()", error)
-        next_side, keep, told = side, True, {}
-    return Proposal(len(row.tokens), token, side, keep, next_side, entropy, logprob, told)
-
-
-def _decide(
-    row: Sequence, side: Side, hidden: Floats | None, now: float, entropy: float
-) -> tuple[Side, bool, dict[str, float]]:
-    """(next side, keep, recorded signals); the policy's memory moves on."""
-    policy = row.request.policy
-    if policy.plain:
-        return *policy.decide_plainly(side, entropy), {}
-    if policy.counting:
-        elapsed = float(np.float32(now - row.accepted))
-        next_side, keep, state = policy.decide_one(side, entropy, elapsed, row.state[0].tolist())
-        row.state = torch.tensor([state], dtype=torch.float32)
-        return next_side, keep, {"elapsed": elapsed} if policy.reads else {}
-    return policy.propose(side, entropy, row.length(side), hidden)
+        next_side, keep = side, True
+    return Proposal(len(row.tokens), token, side, keep, next_side, seen.entropy, logprob, told)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rstitch import sampling
+from rstitch.engine.distribution import Distribution
 from rstitch.engine.marks import Marks
 from rstitch.engine.sequence import Sequence
 from rstitch.policy.base import Policy, Signals
@@ -37,9 +38,12 @@ def hidden_wanted(rows: Many[Sequence], side: Side) -> bool:
     )
 
 
+WHOLE = frozenset({"margin", "top_probs"})
+"""Signals that need all log-probabilities."""
+
+
 def compute(
-    logp: Tensor,
-    best: Tensor,
+    seen: Distribution,
     rows: Many[Sequence],
     side: Side,
     reads: set[str],
@@ -48,19 +52,21 @@ def compute(
     marks: Marks | None,
     clock: Clock,
 ) -> Signals:
-    """Signals of rows of log-probabilities (rows, V), whose largest are `best`."""
-    plain = Signals(torch.full((len(rows),), int(side), device=logp.device), sampling.entropy(logp))
+    """What the policies of these rows read; `seen` has log-probabilities where `reads` asks for
+    some of WHOLE."""
+    device = seen.entropy.device
+    plain = Signals(torch.full((len(rows),), int(side), device=device), seen.entropy)
     if not reads:
         return plain
-    device = logp.device
     found: dict[str, Tensor] = {}
     if "max_prob" in reads:
-        found["max_prob"] = best.exp()
+        found["max_prob"] = seen.best.exp()
     if "coin" in reads:
         assert counters is not None
         found["coin"] = sampling.coins(*counters, int(side))
-    if "margin" in reads or "top_probs" in reads:
-        found |= top(logp, max(row.request.policy.top for row in rows), reads)
+    if reads & WHOLE:
+        assert seen.logp is not None
+        found |= top(seen.logp, max(row.request.policy.top for row in rows), reads)
     if "phase" in reads:
         found["phase"] = _flags(rows, "phase", marks, Marks.thinking, device)
     if "boundary" in reads:

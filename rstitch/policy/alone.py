@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from rstitch.policy.base import Decision, Policy, Signals
+from rstitch.policy.base import Decision, Policy, RowSignals, Signals
 from rstitch.types import Side
 
 
@@ -16,7 +16,6 @@ class _Alone(Policy):
     """Keeps every token and never hands over; the other side is not run at all."""
 
     side: ClassVar[Side]
-    plain: ClassVar[bool] = True
 
     def start(self) -> Side:
         return self.side
@@ -24,8 +23,8 @@ class _Alone(Policy):
     def sides(self) -> tuple[Side, ...]:
         return (self.side,)
 
-    def decide_plainly(self, side: Side, entropy: float) -> tuple[Side, bool]:
-        return side, True
+    def decide_row(self, seen: RowSignals) -> tuple[Side, bool]:
+        return seen.side, True
 
     @classmethod
     def decide(cls, signals: Signals, state: Tensor) -> Decision:

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ SIGNALS = (
     "span",
 )  # fmt: skip
 """What `Policy.reads` may name. Side and entropy are always there."""
+ROW_SIGNALS = frozenset({"coin", "context", "elapsed", "score"})
+"""Those of them that `Policy.decide_row` can have."""
 
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
@@ -88,6 +90,27 @@ class Decision:
     """float32 (rows, width)."""
 
 
+class RowSignals(Protocol):
+    """One row's signals in plain numbers, float32 values, each worked out when it is read. What
+    `Policy.reads` does not name is not recorded, so a rule must not use it."""
+
+    side: Side
+    entropy: float
+    hidden: Floats | None
+    """(width,) what the head read; None on a side that is not `Policy.scored`."""
+    state: Sequence[float]
+    """The policy's memory; what it is set to is rounded to float32."""
+    score: float
+    """0 until the policy sets it."""
+
+    @property
+    def context(self) -> int: ...
+    @property
+    def elapsed(self) -> float: ...
+    @property
+    def coin(self) -> float: ...
+
+
 class Policy(ABC):
     """One routing rule with its parameters. Subclasses are frozen dataclasses of plain numbers."""
 
@@ -109,13 +132,15 @@ class Policy(ABC):
                 f"policy class {cls.__name__} has top = {cls.top}; it must be positive where "
                 "`reads` names top_probs, and 0 elsewhere"
             )
-        decides = "decide" in vars(cls) and "decide_plainly" not in vars(cls)
-        if cls.reads or decides:  # what it inherited says nothing about its own rule
-            cls.plain = False
-        if "decide_one" not in vars(cls) and {"reads", "decide"} & vars(cls).keys():
-            cls.counting = False
-        if "propose" not in vars(cls) and {"reads", "decide", "score"} & vars(cls).keys():
-            cls.quick = False
+        if "decide_row" in vars(cls):
+            cls.rowwise = True
+            if not set(cls.reads) <= ROW_SIGNALS:
+                raise BadRequest(
+                    f"policy class {cls.__name__} has decide_row and reads "
+                    f"{', '.join(cls.reads)}; there it can have {', '.join(sorted(ROW_SIGNALS))}"
+                )
+        elif {"reads", "decide", "score"} & vars(cls).keys():
+            cls.rowwise = False  # what it inherited says nothing about its own rule
 
     @classmethod
     def recorded(cls) -> tuple[str, ...]:
@@ -128,40 +153,13 @@ class Policy(ABC):
                 names.append(name)
         return tuple(names)
 
-    plain: ClassVar[bool] = False
-    """It reads side and entropy, remembers nothing, and has `decide_plainly`."""
+    rowwise: ClassVar[bool] = False
+    """It has `decide_row`. Not to be set: a class that defines it has it."""
 
-    def decide_plainly(self, side: Side, entropy: float) -> tuple[Side, bool]:
-        """(next side, keep) of one row: `decide` in plain numbers, where `plain` is true.
-
-        entropy: a float32 value.
-        """
-        raise NotImplementedError(f"{type(self).__name__} is not plain")
-
-    counting: ClassVar[bool] = False
-    """It reads no more than `elapsed`, and has `decide_one`."""
-
-    def decide_one(
-        self, side: Side, entropy: float, elapsed: float, state: Sequence[float]
-    ) -> tuple[Side, bool, Sequence[float]]:
-        """(next side, keep, state) of one row: `decide` in plain numbers, where `counting` is true.
-
-        entropy, elapsed, state: float32 values. The state returned is rounded to float32.
-        """
-        raise NotImplementedError(f"{type(self).__name__} is not counting")
-
-    quick: ClassVar[bool] = False
-    """It reads `context` and `score`, remembers nothing, and has `propose`."""
-
-    def propose(
-        self, side: Side, entropy: float, context: int, hidden: Floats | None
-    ) -> tuple[Side, bool, dict[str, float]]:
-        """(next side, keep, recorded signals) of one row: `score` and `decide` in plain numbers,
-        where `quick` is true.
-
-        entropy: a float32 value. hidden: (width,), None on a side that is not `scored`.
-        """
-        raise NotImplementedError(f"{type(self).__name__} is not quick")
+    def decide_row(self, seen: RowSignals) -> tuple[Side, bool]:
+        """(next side, keep) of one row: `decide` in plain numbers, bit by bit. Optional; beside a
+        small model's pass on a CPU the batched rule is most of a step."""
+        raise NotImplementedError(f"{type(self).__name__} has no decide_row")
 
     def made_for(self) -> Mapping[str, Any] | None:
         """The models that it may be used with, as `models` (side label to source and sha256), and
@@ -244,3 +242,8 @@ def hand_off(signals: Signals, leave_slm: Tensor, leave_llm: Tensor, state: Tens
     on_slm = signals.side == Side.SLM
     next_side = torch.where(on_slm, leave_slm, ~leave_llm).long()
     return Decision(next_side, ~(on_slm & leave_slm), state)
+
+
+def handed_off(side: Side, to_llm: bool) -> tuple[Side, bool]:
+    """The same of one row, where one bit says who writes next, whoever wrote this token."""
+    return (Side.LLM if to_llm else Side.SLM), side is Side.LLM or not to_llm

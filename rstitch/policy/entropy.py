@@ -10,8 +10,10 @@ from torch import Tensor
 from rstitch.policy.base import (
     Decision,
     Policy,
+    RowSignals,
     Signals,
     hand_off,
+    handed_off,
     in_float32,
     need_number,
     threshold,
@@ -24,7 +26,6 @@ class EntropyThreshold(Policy):
     """Leave the SLM where H > tau, leave the LLM where H <= tau; each judged by its own entropy."""
 
     name: ClassVar[str] = "entropy"
-    plain: ClassVar[bool] = True
 
     tau: float
     """Normalised entropy. At 1 and above the SLM writes alone, below 0 the LLM: both exactly."""
@@ -43,9 +44,8 @@ class EntropyThreshold(Policy):
     def initial_state(self) -> tuple[float, ...]:
         return (threshold(self.tau),)
 
-    def decide_plainly(self, side: Side, entropy: float) -> tuple[Side, bool]:
-        unsure = entropy > in_float32(self.tau)
-        return (Side.LLM if unsure else Side.SLM), side is Side.LLM or not unsure
+    def decide_row(self, seen: RowSignals) -> tuple[Side, bool]:
+        return handed_off(seen.side, seen.entropy > in_float32(self.tau))
 
     @classmethod
     def decide(cls, signals: Signals, state: Tensor) -> Decision:

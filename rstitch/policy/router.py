@@ -23,10 +23,11 @@ from torch import Tensor
 from rstitch.errors import BadRequest
 from rstitch.policy.base import (
     Decision,
-    Floats,
     Policy,
+    RowSignals,
     Signals,
     hand_off,
+    handed_off,
     in_float32,
     need_number,
     threshold,
@@ -46,7 +47,6 @@ class Router(Policy):
     name: ClassVar[str] = "router"
     reads: ClassVar[tuple[str, ...]] = ("context", "score")
     scored: ClassVar[tuple[Side, ...]] = (Side.SLM,)
-    quick: ClassVar[bool] = True
 
     file: str = ""
     """Directory that `rstitch train-router` wrote; the built-in pair's where none is named."""
@@ -108,18 +108,14 @@ class Router(Policy):
         asked = signals.entropy > in_float32(self._tau)
         return torch.where(asked, found, torch.zeros_like(found))
 
-    def propose(
-        self, side: Side, entropy: float, context: int, hidden: Floats | None
-    ) -> tuple[Side, bool, dict[str, float]]:
-        unsure = entropy > in_float32(self._tau)
-        if side is Side.LLM or not unsure:
-            told = {"context": float(context), "score": 0.0}
-            return (Side.LLM if unsure else Side.SLM), True, told
-        assert hidden is not None
-        score = float(np.float32(self.network.one(hidden, entropy, context)))
-        leaves = score > self._above
-        told = {"context": float(context), "score": score}
-        return (Side.LLM if leaves else Side.SLM), not leaves, told
+    def decide_row(self, seen: RowSignals) -> tuple[Side, bool]:
+        unsure = seen.entropy > in_float32(self._tau)
+        if seen.side is Side.LLM or not unsure:
+            return handed_off(seen.side, unsure)
+        assert seen.hidden is not None
+        found = self.network.one(seen.hidden, seen.entropy, seen.context)
+        seen.score = float(np.float32(found))
+        return handed_off(seen.side, seen.score > self._above)
 
     @classmethod
     def decide(cls, signals: Signals, state: Tensor) -> Decision:

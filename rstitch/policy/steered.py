@@ -10,7 +10,7 @@ goes, the second that it is kept.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -21,8 +21,10 @@ from rstitch.errors import BadRequest
 from rstitch.policy.base import (
     Decision,
     Policy,
+    RowSignals,
     Signals,
     hand_off,
+    handed_off,
     is_number,
     need_number,
     need_whole,
@@ -75,7 +77,6 @@ class Steered(Policy):
 
     name: ClassVar[str] = "steered"
     reads: ClassVar[tuple[str, ...]] = ("elapsed",)
-    counting: ClassVar[bool] = True
 
     tau: float
     """Normalised entropy at which tau starts, and below which it never goes. At 1 and above the SLM
@@ -148,11 +149,11 @@ class Steered(Policy):
         memory = (tau, *[0.0] * (len(Row._fields) - len(parameters) - 1))
         return (*parameters, *memory)
 
-    def decide_one(
-        self, side: Side, entropy: float, elapsed: float, state: Sequence[float]
-    ) -> tuple[Side, bool, Sequence[float]]:
-        asks, row = _step(Row(*state), side is Side.LLM, entropy, elapsed, min, max)
-        return (Side.LLM if asks else Side.SLM), side is Side.LLM or not asks, row
+    def decide_row(self, seen: RowSignals) -> tuple[Side, bool]:
+        on_llm = seen.side is Side.LLM
+        asks, row = _step(Row(*seen.state), on_llm, seen.entropy, seen.elapsed, min, max)
+        seen.state = row
+        return handed_off(seen.side, bool(asks))
 
     @classmethod
     def decide(cls, signals: Signals, state: Tensor) -> Decision:

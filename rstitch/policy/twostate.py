@@ -11,7 +11,17 @@ from typing import ClassVar
 from torch import Tensor
 
 from rstitch.errors import BadRequest
-from rstitch.policy.base import Decision, Policy, Signals, hand_off, is_number
+from rstitch.policy.base import (
+    Decision,
+    Policy,
+    RowSignals,
+    Signals,
+    hand_off,
+    handed_off,
+    in_float32,
+    is_number,
+)
+from rstitch.types import Side
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +43,11 @@ class TwoState(Policy):
 
     def initial_state(self) -> tuple[float, ...]:
         return (self.p, self.q)
+
+    def decide_row(self, seen: RowSignals) -> tuple[Side, bool]:
+        if seen.side is Side.SLM:
+            return handed_off(seen.side, seen.coin < in_float32(self.p))
+        return handed_off(seen.side, not seen.coin < in_float32(self.q))
 
     @classmethod
     def decide(cls, signals: Signals, state: Tensor) -> Decision:

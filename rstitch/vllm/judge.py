@@ -14,7 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from rstitch import sampling
+from rstitch import sampling, shortlist
 from rstitch.engine import signals as reading
 from rstitch.policy.base import Decision, Signals
 from rstitch.vllm.asked import Asked
@@ -82,7 +82,7 @@ def _distributions(logits: Tensor, vocab_size: int) -> tuple[Tensor, ...]:
 def _draw(logp: Tensor, likeliest: Tensor, rows: Asking) -> Tensor:
     hot = rows.filters.temperature > 0
     filters = replace(rows.filters, temperature=rows.filters.temperature.where(hot, 1.0))
-    drawn = sampling.draw(logp, filters, rows.seed, rows.position)
+    drawn = shortlist.draw(logp, filters, rows.seed, rows.position)
     return torch.where(hot, drawn, likeliest)
 
 

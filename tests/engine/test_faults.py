@@ -179,7 +179,7 @@ def test_a_policy_that_fails_in_the_quick_gate_ends_its_own_request_alone(
     def fails(*_: object) -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr(Steered, "decide_one", fails)
+    monkeypatch.setattr(Steered, "decide_row", fails)
     two = stitched()
     for _ in range(PATIENCE + 1):  # not a fault of the side, however often
         ids = [two.submit(ask(make("steered", tau=0.5))), two.submit(ask(make("slm")))]

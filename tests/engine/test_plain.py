@@ -15,8 +15,10 @@ from hypothesis import strategies as some
 
 from rstitch import sampling
 from rstitch.engine import gate, plain
+from rstitch.engine.distribution import numbers
+from rstitch.errors import BadRequest
 from rstitch.policy import Policy, make
-from rstitch.policy.base import Decision, Signals, hand_off
+from rstitch.policy.base import Decision, RowSignals, Signals, hand_off
 from rstitch.policy.entropy import EntropyThreshold
 from rstitch.policy.steered import Steered
 from rstitch.types import Sampling, Side
@@ -71,7 +73,22 @@ def test_a_plain_decision_is_the_batched_one(entropy: float, policy: Policy, sid
         state = torch.tensor([policy.initial_state()], dtype=torch.float32)
         batched = policy.decide(signals, state)
         want = Side(int(batched.next_side[0])), bool(batched.keep[0])
-        assert policy.decide_plainly(side, float(np.float32(value))) == want
+        seen = plain.Seen(row(policy), side, float(np.float32(value)), None, float)
+        assert policy.decide_row(seen) == want
+
+
+@given(some.integers(-(2**62), 2**62), some.integers(0, 2**20), some.sampled_from(Side))
+def test_a_coin_is_the_batched_one(seed: int, position: int, side: Side) -> None:
+    """And with it the rule that throws it."""
+    batched = sampling.coins(torch.tensor([seed]), torch.tensor([position]), int(side))
+    assert sampling.coin(seed, position, int(side)) == float(batched)
+    policy = make("random", p=0.3, q=0.6)
+    one = row(policy)
+    one.seed, one.tokens = seed, range(position)
+    seen = plain.Seen(one, side, 0.5, None, float)
+    signals = Signals(torch.tensor([int(side)]), torch.tensor([0.5]), coin=batched)
+    decided = policy.decide(signals, torch.tensor([policy.initial_state()]))
+    assert policy.decide_row(seen) == (int(decided.next_side), bool(decided.keep))
 
 
 def test_a_rule_of_ones_own_is_not_taken_for_the_one_it_comes_from() -> None:
@@ -97,9 +114,19 @@ def test_a_rule_of_ones_own_is_not_taken_for_the_one_it_comes_from() -> None:
         def decide(cls, signals: Signals, state: torch.Tensor) -> Decision:
             return hand_off(signals, signals.entropy > 1, signals.entropy > 1, state)
 
-    assert Steered.counting and not Unsteered.counting and not Steered.plain
-    assert EntropyThreshold.plain and Renamed.plain
-    assert not Contrary.plain and not Curious.plain
+    assert Steered.rowwise and not Unsteered.rowwise
+    assert EntropyThreshold.rowwise and Renamed.rowwise
+    assert not Contrary.rowwise and not Curious.rowwise
+
+
+def test_a_row_has_no_margin() -> None:
+    with pytest.raises(BadRequest, match="Hasty has decide_row and reads margin; there it can"):
+
+        class Hasty(EntropyThreshold):
+            name, reads = "hasty", ("margin",)
+
+            def decide_row(self, seen: RowSignals) -> tuple[Side, bool]:
+                return seen.side, True
 
 
 def test_entropy_in_float32() -> None:
@@ -123,7 +150,6 @@ def test_entropy_in_float32() -> None:
         (make("confidence", threshold=0.8), {}),
         (make("window", tau=0.5, window=3), {}),
         (make("rewind", tau=0.5, epsilon=0.1), {}),
-        (make("random", p=0.5, q=0.5), {}),
         (make("entropy", tau=0.5), {"sampling": Sampling(0.7)}),
         (make("entropy", tau=0.5), {"top_logprobs": 2}),
     ],
@@ -143,3 +169,18 @@ def test_logits_that_are_none_are_not_sure() -> None:
     (quick,) = plain.read(logits, [row(make("entropy", tau=0.5))], Side.SLM, 16)
     assert math.isnan(quick.entropy)
     assert replace(quick, entropy=0.0).keep == quick.keep
+
+
+@pytest.mark.parametrize("spread", [0.01, 1.0, 8.0])
+@pytest.mark.parametrize("impossible", [False, True])
+def test_a_wide_row_is_read_alike(spread: float, impossible: bool) -> None:
+    """With as many columns as real models have, where it goes by another way."""
+    logits = torch.randn(6, 50_000, generator=torch.Generator().manual_seed(1)) * spread
+    if impossible:
+        logits[:, 40_000:] = -torch.inf
+    logp = sampling.log_probs(logits, 49_000)
+    best, ids = logp.max(-1)
+    got = list(numbers(logits.numpy()[:, :49_000]))
+    assert [token for token, _, _ in got] == ids.tolist()
+    assert [p for _, p, _ in got] == pytest.approx(best.tolist(), abs=2e-5)
+    assert [h for _, _, h in got] == pytest.approx(sampling.entropy(logp).tolist(), abs=2e-6)

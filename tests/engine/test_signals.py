@@ -18,6 +18,7 @@ from rstitch.engine.request import Request
 from rstitch.errors import BadRequest
 from rstitch.policy import Policy, make
 from rstitch.policy.base import Decision, Signals, hand_off
+from rstitch.policy.twostate import TwoState
 from rstitch.types import Failed, Proposal, Sampling, Side
 from tests.fakes import EOS, PROMPTS, says, scripted, sure, unsure
 from tests.models import Answer, engine, model, prompt, run
@@ -254,10 +255,21 @@ def calls(request: Request, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return +seen
 
 
+class Batched(TwoState):
+    """Without a rule for one row."""
+
+    name = "batched"
+
+    @classmethod
+    def decide(cls, signals: Signals, state: torch.Tensor) -> Decision:
+        return TwoState.decide(signals, state)
+
+
 @pytest.mark.parametrize(
     ("policy", "computed"),
     [
-        (make("random", p=0, q=0), {"coins": 3}),
+        (make("random", p=0, q=0), {}),  # row by row, in plain numbers
+        (Batched(0, 0), {"coins": 3}),
         (make("margin", bound=0), {"topk": 3}),
         (TopAll(), {"topk": 3}),  # margin and the likeliest, once
         (make("phase", tau_think=0.5, tau_answer=0.5), {"thinking": 3}),  # of one row in three

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -227,8 +228,9 @@ def test_plain_numbers_are_the_batched_rule(
     batch = torch.tensor([state, other], dtype=torch.float32)
     for side, entropy, seconds in proposals:
         now = float(np.float32(now + seconds))
-        next_side, keep, new = ours.decide_one(side, entropy, now, plain)
-        plain = torch.tensor([new], dtype=torch.float32)[0].tolist()
+        seen = SimpleNamespace(side=side, entropy=entropy, elapsed=now, state=plain)
+        next_side, keep = ours.decide_row(seen)  # type: ignore[arg-type]
+        plain = torch.tensor([seen.state], dtype=torch.float32)[0].tolist()
         both = signals(side, [entropy] * 2, elapsed=now)
         decision = ours.decide(both, batch)
         batch = decision.state
@@ -276,7 +278,7 @@ def test_a_deadline_goes_by_the_engine_s_clock(tick: float, llm_tokens: int) -> 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_both_gates_record_what_it_read(temperature: float) -> None:
-    """Greedy the plain gate asks `decide_one`, else the thorough one `decide`."""
+    """Greedy the plain gate asks `decide_row`, else the thorough one `decide`."""
     policy = steered(deadline=10.0, longest=12, **STEPS)
     one = engine()
     one.clock = Ticks(0.25)
