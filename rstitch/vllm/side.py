@@ -100,7 +100,7 @@ class VllmSide:
             with environment(self.environment):
                 self.llm = AsyncLLM.from_engine_args(args)
         except Exception as error:  # of many kinds, some from other processes
-            reason = log.reason() or _line(error)
+            reason = log.reason() or line(error)
             raise BadModel(f"vLLM cannot run {self.shape.source}: {reason}") from error
         self._context = self.llm.vllm_config.model_config.max_model_len
         cache = self.llm.vllm_config.cache_config
@@ -127,6 +127,7 @@ class VllmSide:
         return sum(-(-length // size) for length in lengths) <= blocks
 
 
-def _line(error: Exception) -> str:
+def line(error: Exception) -> str:
+    """What vLLM said, in one."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:LINES]) if lines else repr(error)
