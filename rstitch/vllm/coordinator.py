@@ -19,7 +19,7 @@ from rstitch.engine.sequence import Sequence
 from rstitch.errors import SideLost
 from rstitch.types import Failed, Finished, Side
 from rstitch.vllm.side import VllmSide
-from rstitch.vllm.turns import Turns
+from rstitch.vllm.turns import Turns, apart
 from rstitch.vllm.writer import Writer
 
 
@@ -38,7 +38,8 @@ class Coordinator:
         self.scheduler = Scheduler(config, clock)
         if config.profile:
             self.scheduler.costs.expect(load_profile(config.profile), config.max_rows)
-        self.turns = Turns(self.scheduler)
+        own = [side.environment for side in sides.values()]
+        self.turns = Turns(self.scheduler, apart(config.device, own))
         self.faults = faults.Faults()
         self.steps = 0
         """Distributions that were read so far."""

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from rstitch import sampling, shortlist
+from rstitch.engine import distribution
 from rstitch.engine import signals as reading
+from rstitch.engine.distribution import Distribution
 from rstitch.policy.base import Decision, Signals
 from rstitch.vllm.asked import Asked
 from rstitch.vllm.report import AT_MEMORY, AT_SIGNALS, AT_TOPS, MEMORY, UNBOUNDED, WIDTH, column
@@ -49,15 +51,15 @@ def judge(
         return logits
     rows = slots.gather(where, ends)
     one = asked[0]
-    logp, best, likeliest, entropy = _distributions(logits, one.vocab_size)
-    chosen = _draw(logp, likeliest, rows) if any(a.temperature > 0 for a in asked) else likeliest
-    found = _signals(logp, best, entropy, rows, one.side, asked)
+    seen = _distributions(logits, one.vocab_size, _all_asked(asked))
+    chosen, chosen_logp = _chosen(seen, rows, asked)
+    found = _signals(seen, rows, one.side, asked)
     if any("score" in one.rule.reads for one in asked):
         found = replace(found, score=scores(hidden, found, slots, on_host))
     decision = _decide(found, rows, slots, asked)
     leaves = ~decision.keep | (decision.next_side != found.side)
     emitted = torch.where(leaves, rows.stop, chosen)
-    told = _report(logp, chosen, decision, found, slots, rows, asked)
+    told = _report(seen, chosen, chosen_logp, decision, found, slots, rows, asked)
     slots.remember(where, rows, decision.state)
     if len(asked) == len(on_host):
         return _write(logits, emitted, told, one)
@@ -66,17 +68,36 @@ def judge(
     return torch.where(mine, _write(logits.clone(), emitted, told, one), logits)
 
 
-def _distributions(logits: Tensor, vocab_size: int) -> tuple[Tensor, ...]:
-    """Log-probabilities (rows, V), the best and whose it is, entropy. A CPU gets as many rows at
-    once as its cache holds: together 16 rows of 150,000 tokens take half as long again."""
-    most = max(1, CACHE // vocab_size) if logits.device.type == "cpu" else len(logits)
-    found = []
-    for part in logits.split(most):
-        logp = sampling.log_probs(part, vocab_size)
-        found.append((logp, *logp.max(-1), sampling.entropy(logp)))
-    if len(found) == 1:
-        return found[0]
-    return tuple(torch.cat(each) for each in zip(*found, strict=True))
+def _all_asked(asked: Iterable[Asked]) -> bool:
+    """Whether some row asks for more of the distribution than its best and its entropy."""
+    return any(
+        one.temperature > 0 or one.tops or reading.WHOLE.intersection(one.rule.reads)
+        for one in asked
+    )
+
+
+def _distributions(logits: Tensor, vocab_size: int, whole: bool) -> Distribution:
+    """Where all log-probabilities are asked for, a CPU gets as many rows at once as its cache
+    holds: together 16 rows of 150,000 tokens take half as long again."""
+    on_cpu = logits.device.type == "cpu"
+    most = max(1, CACHE // vocab_size) if whole and on_cpu else len(logits)
+    parts = [distribution.read(part, vocab_size, whole) for part in logits.split(most)]
+    if len(parts) == 1:
+        return parts[0]
+    return Distribution(
+        torch.cat([part.likeliest for part in parts]),
+        torch.cat([part.best for part in parts]),
+        torch.cat([part.entropy for part in parts]),
+        torch.cat([part.logp for part in parts if part.logp is not None]),
+    )
+
+
+def _chosen(seen: Distribution, rows: Asking, asked: Iterable[Asked]) -> tuple[Tensor, Tensor]:
+    """Token ids (rows,) and their log-probabilities."""
+    if seen.logp is None or not any(one.temperature > 0 for one in asked):
+        return seen.likeliest, seen.best
+    chosen = _draw(seen.logp, seen.likeliest, rows)
+    return chosen, seen.logp.gather(1, chosen[:, None])[:, 0]
 
 
 def _draw(logp: Tensor, likeliest: Tensor, rows: Asking) -> Tensor:
@@ -86,18 +107,16 @@ def _draw(logp: Tensor, likeliest: Tensor, rows: Asking) -> Tensor:
     return torch.where(hot, drawn, likeliest)
 
 
-def _signals(
-    logp: Tensor, best: Tensor, entropy: Tensor, rows: Asking, side: int, asked: Iterable[Asked]
-) -> Signals:
+def _signals(seen: Distribution, rows: Asking, side: int, asked: Iterable[Asked]) -> Signals:
     reads = {name for one in asked for name in one.rule.reads}
-    plain = Signals(torch.full_like(rows.position, side), entropy)
+    plain = Signals(torch.full_like(rows.position, side), seen.entropy)
     found: dict[str, Tensor] = {}
     if "max_prob" in reads:
-        found["max_prob"] = best.exp()
+        found["max_prob"] = seen.best.exp()
     if "coin" in reads:
         found["coin"] = sampling.coins(rows.seed, rows.position, side)
-    if reads & {"margin", "top_probs"}:
-        found |= reading.top(logp, max(one.rule.top for one in asked), reads)
+    if seen.logp is not None and reads & reading.WHOLE:
+        found |= reading.top(seen.logp, max(one.rule.top for one in asked), reads)
     if "context" in reads:
         found["context"] = (rows.prompt + rows.position).float()
     if "elapsed" in reads:
@@ -133,8 +152,9 @@ def _where(mine: Tensor, these: Decision, others: Decision) -> Decision:
 
 
 def _report(
-    logp: Tensor,
+    seen: Distribution,
     chosen: Tensor,
+    chosen_logp: Tensor,
     decision: Decision,
     found: Signals,
     slots: Slots,
@@ -142,11 +162,10 @@ def _report(
     asked: list[Asked],
 ) -> Tensor:
     """float32 (rows, WIDTH): the fields of `report`."""
-    told = logp.new_zeros(len(logp), WIDTH)
-    chosen_logp = logp.gather(1, chosen[:, None])[:, 0]
+    told = seen.entropy.new_zeros(len(chosen), WIDTH)
     fixed = (found.entropy, chosen, chosen_logp, decision.keep, decision.next_side)
     told[:, : len(fixed)] = torch.stack([column.float() for column in fixed], dim=1)
-    told[:, len(fixed)] = rows.known.float().mul_(2).sub_(1).mul_(len(logp))
+    told[:, len(fixed)] = rows.known.float().mul_(2).sub_(1).mul_(len(chosen))
     for kind in dict.fromkeys((type(one.rule), len(one.memory)) for one in asked):
         named = reading.columns(found, set(kind[0].reads))
         if named:
@@ -156,8 +175,8 @@ def _report(
             place.copy_(torch.where(mine, values, place))
     told[:, AT_MEMORY : AT_MEMORY + MEMORY] = decision.state
     tops = max(one.tops for one in asked)
-    if tops:
-        values, ids = logp.topk(min(tops, logp.shape[-1]), dim=-1)
+    if seen.logp is not None and tops:
+        values, ids = seen.logp.topk(min(tops, seen.logp.shape[-1]), dim=-1)
         pairs = torch.stack([ids.float(), values], dim=2).flatten(1)
         told[:, AT_TOPS : AT_TOPS + pairs.shape[1]] = pairs
     return told

@@ -97,7 +97,9 @@ def sides() -> dict[Side, Any]:
     """`llm`, which is vLLM's engine elsewhere, says here which side a session is of."""
     shape = Shape("m", 300, 400, LIMIT, 1)
     return {
-        side: SimpleNamespace(llm=side, shape=shape, dead=False, holds=lambda lengths: True)
+        side: SimpleNamespace(
+            llm=side, shape=shape, dead=False, holds=lambda lengths: True, environment={}
+        )
         for side in Side
     }
 

@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import pytest
+
 from rstitch.config import EngineConfig
 from rstitch.engine.scheduler import Scheduler
 from rstitch.engine.sequence import Sequence
 from rstitch.types import Side
-from rstitch.vllm.turns import Turns
+from rstitch.vllm.turns import VISIBLE, Turns, apart
 from tests.vllm.fakes import row
 
 STEP = 3600.0
@@ -20,12 +22,12 @@ STEP = 3600.0
 class Table:
     """A scheduler whose clock stands still, with rows in flight on given sides."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, apart: bool = False, **settings: Any) -> None:
         self.now = 0.0
         config = EngineConfig(engine="vllm", **settings)
         self.scheduler = Scheduler(config, lambda: self.now)
         self.scheduler.costs.observe(Side.LLM, 1, STEP)
-        self.turns = Turns(self.scheduler)
+        self.turns = Turns(self.scheduler, apart)
         self.released: list[str] = []
 
     def add(self, name: str, side: Side, since: float = 0.0) -> Sequence:
@@ -153,3 +155,38 @@ def test_release_lets_all_go_and_a_cancelled_one_leaves_nothing() -> None:
         assert not table.turns._waiting
 
     run(work)
+
+
+@pytest.mark.parametrize(
+    ("apart", "waiting", "held"),
+    [(True, "table", False), (True, "fixed:2", True), (False, "table", True)],
+)
+def test_with_cores_of_its_own_the_llm_is_kept_waiting_only_if_told_to(
+    apart: bool, waiting: str, held: bool
+) -> None:
+    async def work() -> None:
+        table = Table(apart, waiting=waiting)
+        table.scheduler.costs.observe(Side.SLM, 1, STEP / 100)  # so that the table says: both
+        table.add("writes", Side.SLM)
+        waits = await table.ask(table.add("a", Side.LLM))
+        assert table.released == ([] if held else ["a"])
+        waits.cancel()
+
+    run(work)
+
+
+@pytest.mark.parametrize(
+    ("device", "slm", "llm", "found"),
+    [
+        ("cpu", None, None, True),
+        ("cuda", None, None, False),
+        ("cuda", "0", None, False),
+        ("cuda", "0", "1,2", True),
+        ("cuda", "0,1", "1, 2", False),
+    ],
+)
+def test_sides_are_apart_on_a_cpu_and_on_gpus_of_their_own(
+    device: str, slm: str | None, llm: str | None, found: bool
+) -> None:
+    own: list[dict[str, str]] = [{VISIBLE: one} if one else {} for one in (slm, llm)]
+    assert apart(device, own) is found
