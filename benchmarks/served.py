@@ -70,19 +70,28 @@ class Server:
 
     # -- what the process holds -----------------------------------------------------------------
 
+    @property
+    def processes(self) -> list[int]:
+        """Its own, and that of its engine."""
+        lists = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        return [self.process.pid, *(int(one) for file in lists for one in file.read_text().split())]
+
     def resident(self) -> int:
         """Bytes."""
-        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
-        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+        pages = [Path(f"/proc/{one}/statm").read_text().split()[1] for one in self.processes]
+        return sum(map(int, pages)) * os.sysconf("SC_PAGE_SIZE")
 
     def cpu(self) -> float:
-        """Seconds so far, of all its threads."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Seconds so far, of all threads."""
+        ticks = 0
+        for one in self.processes:
+            fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def handles(self) -> int:
         """Open files and sockets."""
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+        return sum(len(os.listdir(f"/proc/{one}/fd")) for one in self.processes)
 
     def tasks(self) -> int:
         """asyncio's; for a server that was started with `watched`."""

@@ -11,17 +11,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, overload
 
 import torch
-from tokenizers import decoders
-from transformers import PreTrainedTokenizerFast
 
-from rstitch import prompts, units
+from rstitch import prompts, stops, units
 from rstitch.config import EngineConfig
 from rstitch.costs import LinearCosts
-from rstitch.defaults import Defaults, from_generation
+from rstitch.decoder import alike, decoder
+from rstitch.defaults import Defaults
 from rstitch.engine import vocabulary
 from rstitch.engine.engine import BURST, InProcessEngine
 from rstitch.engine.loader import LoadedModel
@@ -29,18 +28,21 @@ from rstitch.engine.marks import Marks
 from rstitch.engine.request import Engine, Request, sample_ids
 from rstitch.errors import BadRequest
 from rstitch.interrupt import held_interrupt
-from rstitch.pairs import PAPER_TAU, Preset, SidePreset, bound, calibrated, models, preset
+from rstitch.pairs import bound, calibrated, models
 from rstitch.pairs.check import before_loading, read_pair, suffixes_of
+from rstitch.pairs.chosen import choose, defaults
 from rstitch.policy import Policy, make
 from rstitch.policy import load as load_policy
 from rstitch.prompts import Prompt, starts_thinking
+from rstitch.remote import side as remote
+from rstitch.remote.engine import RemoteEngine
+from rstitch.remote.side import RemoteSide
 from rstitch.steering import Limits, within
 from rstitch.stream import Answer, Piece, Stream
-from rstitch.text import ByteLevel, Tokenizer
 from rstitch.trace import Trace
 from rstitch.types import Event, Sampling, Side, Token, sample_seed
 
-__all__ = ["Answer", "Piece", "Stitch", "Stream", "choose", "load"]
+__all__ = ["Answer", "Piece", "Stitch", "Stream", "load"]
 
 
 class Stitch:
@@ -58,17 +60,18 @@ class Stitch:
         """Used where a call gives neither tau nor policy, or no sampling."""
         self.suffixes = suffixes or {}
         """What each side alone gets to read after the last user message."""
-        self._alike = not self.suffixes and _alike([model.tokenizer for model in models.values()])
+        self._alike = not self.suffixes and alike([model.tokenizer for model in models.values()])
         self.tokenizer = models[max(models)].tokenizer
         """The LLM's."""
-        self.decoders = {s: _decoder(models.get(s, models[max(models)]).tokenizer) for s in Side}
+        self.decoders = {s: decoder(models.get(s, models[max(models)]).tokenizer) for s in Side}
         """Each side's ids as text; the other's for a side that is not there."""
         words = {side: model.vocabulary for side, model in models.items()}
         slm, llm = words[min(words)], words[max(words)]
         self.ends = {Side.SLM: vocabulary.ends(slm, llm), Side.LLM: vocabulary.ends(llm, slm)}
         """Tokens that end an answer, per side."""
-        self.engine: Engine = _engine(config)(
-            {side: model.runner for side, model in models.items()},
+        runners = {side: model.runner for side, model in models.items()}
+        self.engine: Engine = _engine(config, runners)(
+            runners,
             self.ends,
             config,
             self.decoders,
@@ -90,7 +93,7 @@ class Stitch:
         if not isinstance(self.engine, InProcessEngine):
             raise BadRequest(
                 f"this needs the models in this process; engine is {self.engine.config.engine!r}, "
-                "use 'torch'"
+                "use 'torch', and leave process out"
             )
         return self.engine
 
@@ -205,8 +208,8 @@ class Stitch:
             policy=rule,
             sampling=sampling,
             max_tokens=max_tokens,
-            stop=_stops(stop),
-            stop_token_ids=_token_ids(stop_token_ids),
+            stop=stops.texts(stop),
+            stop_token_ids=stops.token_ids(stop_token_ids),
             ignore_eos=ignore_eos,
             top_logprobs=top_logprobs,
             n=n,
@@ -354,50 +357,15 @@ class Stitch:
             yield
 
 
-@dataclass(frozen=True, slots=True)
-class _Decoder:
-    """A transformers tokenizer as the text layer wants it: nothing tidied up after the fact."""
-
-    tokenizer: Any
-
-    def decode(self, ids: list[int], /, *, skip_special_tokens: bool) -> str:
-        text: str = self.tokenizer.decode(
-            ids, skip_special_tokens=skip_special_tokens, clean_up_tokenization_spaces=False
-        )
-        return text
-
-
-def _decoder(tokenizer: Any) -> Tokenizer:
-    """The tokenizer behind a transformers one that adds nothing of its own: a third of the time,
-    and a lookup where it is byte-level."""
-    kind, plain = type(tokenizer), PreTrainedTokenizerFast
-    own = any(getattr(kind, n, None) is not getattr(plain, n) for n in ("decode", "_decode"))
-    if own:
-        return _Decoder(tokenizer)
-    core: Any = tokenizer.backend_tokenizer
-    return ByteLevel(core) if isinstance(core.decoder, decoders.ByteLevel) else core
-
-
-def _alike(tokenizers: Sequence[Any]) -> bool:
-    """Whether they make the same ids of every prompt, so that it is enough to ask one.
-
-    The rules of a tokenizer of 150,000 tokens take 70 ms to write out, so they come last.
-    """
-    kinds = {(type(words), str(words.chat_template)) for words in tokenizers}
-    if len(tokenizers) < 2 or len(kinds) > 1:
-        return False
-    if not isinstance(tokenizers[0], PreTrainedTokenizerFast):
-        return False
-    return len({words.backend_tokenizer.to_str() for words in tokenizers}) == 1
-
-
-def _engine(config: EngineConfig) -> Callable[..., Engine]:
+def _engine(config: EngineConfig, runners: Mapping[Side, Any]) -> Callable[..., Engine]:
     """The class of engine that runs the models."""
-    if config.engine != "vllm":
-        return InProcessEngine
-    from rstitch.vllm.engine import VllmEngine
+    if config.engine == "vllm":
+        from rstitch.vllm.engine import VllmEngine
 
-    return VllmEngine
+        return VllmEngine
+    if any(isinstance(one, RemoteSide) for one in runners.values()):
+        return RemoteEngine
+    return InProcessEngine
 
 
 def _marks(models: dict[Side, LoadedModel]) -> Marks:
@@ -408,30 +376,7 @@ def _marks(models: dict[Side, LoadedModel]) -> Marks:
         opens, closes = (words.playing(r) for r in (vocabulary.THINK_OPEN, vocabulary.THINK_CLOSE))
         if opens is not None and closes is not None:
             think[side] = opens, closes
-    return Marks(think, {side: _decoder(model.tokenizer) for side, model in models.items()})
-
-
-def _items(name: str, value: Any, what: str) -> tuple[Any, ...]:
-    if not isinstance(value, Iterable):
-        raise BadRequest(f"{name} is {value!r}; it must be a list of {what}")
-    return tuple(value)
-
-
-def _token_ids(given: Iterable[int]) -> frozenset[int]:
-    ids = _items("stop_token_ids", given, "token ids")
-    for token in ids:
-        if not isinstance(token, int) or token < 0:
-            raise BadRequest(f"stop_token_ids has {token!r}; it must be token ids, from 0 on")
-    return frozenset(ids)
-
-
-def _stops(stop: str | Sequence[str]) -> tuple[str, ...]:
-    stops = (stop,) if isinstance(stop, str) else _items("stop", stop, "texts")
-    if not all(isinstance(text, str) for text in stops):
-        raise BadRequest(f"stop is {stop!r}; it must be a text or several")
-    if "" in stops:
-        raise BadRequest("a stop string is empty; give at least one character")
-    return stops
+    return Marks(think, {side: decoder(model.tokenizer) for side, model in models.items()})
 
 
 def load(
@@ -442,16 +387,19 @@ def load(
     tau: float | str | None = None,
     suffix: Mapping[str, str] | None = None,
     trust_remote_code: bool = False,
+    process: bool = False,
     **settings: Any,
 ) -> Stitch:
     """Load two models to write together: a named pair, or `slm` and `llm` as directories or ids;
     both a name and models: what is known of the pair, with these models.
 
     tau may be in nats ("0.24nats"). suffix: what "slm" or "llm" alone gets to read after the last
-    user message, before the pair's own. settings are the fields of `rstitch.config.EngineConfig`.
+    user message, before the pair's own. process: they run in a process of their own, so that what
+    else this one does costs them nothing; on vLLM they always do. settings are the fields of
+    `rstitch.config.EngineConfig`.
     Raises BadModel, BadPair or BadRequest that name what is wrong and the remedy.
     """
-    config = _config(settings)
+    config = EngineConfig.of(settings)
     known = choose(pair, slm, llm)
     models.check_machine(known, config)
     calibrated.check(known)
@@ -459,45 +407,10 @@ def load(
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     files = read_pair(known, config, trust_remote_code=trust_remote_code)
+    said = defaults(known, files[Side.LLM], tau)
+    if process and config.engine != "vllm":
+        there = {"pair": pair, "slm": slm, "llm": llm, "trust_remote_code": trust_remote_code}
+        return Stitch(remote.load(files, {**there, **settings}), config, said, suffixes)
     before_loading(files, config)
     loaded = {side: models.load(files[side], config, side) for side in Side}
-    return Stitch(loaded, config, _defaults(known, files[Side.LLM], tau), suffixes)
-
-
-def choose(pair: str, slm: str | None, llm: str | None) -> Preset:
-    """The named pair, with its models elsewhere if `slm` or `llm` say so; or, where no pair but
-    the default is named, two models about which nothing else is known."""
-    if pair != "builtin":
-        known = preset(pair)
-        return replace(known, slm=_elsewhere(known.slm, slm), llm=_elsewhere(known.llm, llm))
-    if (slm is None) != (llm is None):
-        raise BadRequest("give both slm and llm, or neither for a named pair")
-    if slm is None or llm is None:
-        return preset(pair)
-    return Preset("", SidePreset(id=slm), SidePreset(id=llm))
-
-
-def _elsewhere(known: SidePreset, source: str | None) -> SidePreset:
-    if source is None:
-        return known
-    return replace(known, id=source, path="", revision=None, gguf="", gguf_revision=None)
-
-
-def _defaults(known: Preset, llm: models.Files, tau: float | str | None) -> Defaults:
-    """The call's own before the preset's, before the LLM's generation_config and the paper's."""
-    said = known.tau if tau is None else tau
-    value = units.normalised(PAPER_TAU if said is None else said, llm.vocabulary.size)
-    sampling, origin, ignored = from_generation(llm.generation)
-    if known.sampling is not None:
-        sampling, origin, ignored = known.sampling, f"the pair {known.name}", ()
-    if isinstance(value, str):
-        raise BadRequest(f"tau is {value!r}; it must be a number such as 0.02, or 0.24nats")
-    return Defaults(value, sampling, said is not None, origin, ignored, known.habits)
-
-
-def _config(settings: dict[str, Any]) -> EngineConfig:
-    known = EngineConfig.__dataclass_fields__
-    for name in settings:
-        if name not in known:
-            raise BadRequest(f"unknown setting {name!r}; known: {', '.join(known)}")
-    return replace(EngineConfig(), **settings)
+    return Stitch(loaded, config, said, suffixes)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from rstitch.errors import BadRequest
 
@@ -55,6 +56,15 @@ class EngineConfig:
     """vLLM's own engine arguments for the SLM, as a JSON object: {"quantization": "fp8"}."""
     llm_vllm: str = ""
     """The same for the LLM: {"tensor_parallel_size": 2}."""
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> EngineConfig:
+        """Raises BadRequest for a setting that there is not."""
+        for name in settings:
+            if name not in cls.__dataclass_fields__:
+                known = ", ".join(cls.__dataclass_fields__)
+                raise BadRequest(f"unknown setting {name!r}; known: {known}")
+        return cls(**settings)
 
     def __post_init__(self) -> None:
         for name in ("max_rows", "max_step_tokens"):

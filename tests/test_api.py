@@ -16,7 +16,8 @@ import torch
 import rstitch
 from rstitch import api, prompts
 from rstitch import stream as stream_module
-from rstitch.api import Answer, Piece, Stitch, Stream, _alike, _decoder, load
+from rstitch.api import Answer, Piece, Stitch, Stream, load
+from rstitch.decoder import alike, decoder
 from rstitch.errors import BadRequest, OutOfMemory
 from rstitch.explain import check
 from rstitch.policy import make
@@ -424,7 +425,7 @@ def test_ctrl_c_in_the_middle_of_a_step_loses_nothing(
     assert stitch.generate(QUESTION, max_tokens=12).text == want.text
 
 
-def test_a_prompt_is_read_once_where_both_sides_read_it_alike(
+def test_a_prompt_is_read_once_where_both_sides_read_italike(
     stitch: Stitch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
@@ -442,12 +443,12 @@ def test_a_prompt_is_read_once_where_both_sides_read_it_alike(
     assert stitch.prompts(QUESTION, policy=rule) == once and set(once) == set(Side)
     words = stitch.models[Side.LLM].tokenizer
     other = copy.deepcopy(words)
-    assert _alike([words, other]) and not _alike([words])
+    assert alike([words, other]) and not alike([words])
     other.chat_template += "\n"
-    assert not _alike([words, other])
+    assert not alike([words, other])
     changed = copy.deepcopy(words)
     changed.add_tokens(["<new>"])
-    assert not _alike([words, changed])
+    assert not alike([words, changed])
 
 
 def test_costs_are_measured_before_or_after_answers(stitch: Stitch) -> None:
@@ -596,7 +597,7 @@ def test_text_is_decoded_as_transformers_does(stitch: Stitch) -> None:
     """Directly by the tokenizer behind, unless the class has something of its own to add."""
     tokenizer = stitch.tokenizer
     ids = [*range(2, 60), tokenizer.eos_token_id, 3]
-    direct = _decoder(tokenizer)
+    direct = decoder(tokenizer)
     for skip in (True, False):
         want = tokenizer.decode(ids, skip_special_tokens=skip, clean_up_tokenization_spaces=False)
         assert direct.decode(ids, skip_special_tokens=skip) == want
@@ -606,7 +607,7 @@ def test_text_is_decoded_as_transformers_does(stitch: Stitch) -> None:
             return str(super()._decode(*args, **kwargs)).upper()
 
     loud = Loud(tokenizer_object=tokenizer.backend_tokenizer)
-    assert _decoder(loud).decode(ids, skip_special_tokens=True).isupper()
+    assert decoder(loud).decode(ids, skip_special_tokens=True).isupper()
 
 
 def test_quick_steps_are_taken_together_and_slow_ones_are_not(

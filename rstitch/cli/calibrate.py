@@ -233,9 +233,9 @@ def _write(
     out: Path,
     opening: options.Opening,
 ) -> None:
-    from rstitch.api import choose
     from rstitch.evals import directory
     from rstitch.evals.calibration import card
+    from rstitch.pairs.chosen import choose
 
     asked = directory.read_config(run)["asked"]
     card.write(

@@ -32,10 +32,10 @@ def check(
     """Tokenizers, templates, special tokens and memory of a pair, from its headers alone."""
     if pair is None and (slm is None or llm is None):
         raise BadRequest("give an SLM and an LLM, or --pair NAME")
-    from rstitch.api import choose
     from rstitch.config import EngineConfig
     from rstitch.pairs import calibrated, models
     from rstitch.pairs import check as checker
+    from rstitch.pairs.chosen import choose
 
     config = EngineConfig(dtype=dtype, device=device, engine=engine, kv_type=kv_type)  # type: ignore[arg-type]
     known = choose(pair or "builtin", slm, llm)

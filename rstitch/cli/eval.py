@@ -22,8 +22,8 @@ def evaluate(
         typer.Option(
             help="llm, slm, stitched, speculative, gated-speculative, early-exit, vote, cascade, "
             "brief, opening, the controls coin, two-state, elsewhere, requests, "
-            "transformers-generate, transformers-assisted, any policy, or path.py:Class; with "
-            "parameters: vote,k=5.",
+            "transformers-generate, transformers-assisted, vllm, vllm-draft, vllm-fly, any policy, "
+            "or path.py:Class; with parameters: vote,k=5.",
         ),
     ] = None,
     like: Annotated[

@@ -100,22 +100,35 @@ class InProcessEngine:
     def submit(self, request: Request) -> str:
         """Accept a request. Raises BadRequest when it can never be served, with the numbers."""
         self.check(request)
-        name, group = f"r{next(self._ids)}", Group() if request.n > 1 else None
-        rows = [self.sequence(request, one, seed, group) for one, seed in samples(request, name)]
+        name = f"r{next(self._ids)}"
+        self.accept(request, name, self.clock())
+        return name
+
+    def accept(self, request: Request, name: str, accepted: float) -> None:
+        """A checked request that was given its name elsewhere, at that second of the clock."""
+        group = Group() if request.n > 1 else None
+        rows = [
+            self.sequence(request, one, seed, group, accepted)
+            for one, seed in samples(request, name)
+        ]
         if group:
             group.members += rows
         self._tell(*rows)
-        return name
 
     def sequence(
-        self, request: Request, name: str, seed: int, group: Group | None = None
+        self,
+        request: Request,
+        name: str,
+        seed: int,
+        group: Group | None = None,
+        accepted: float | None = None,
     ) -> Sequence:
         """A new answer to a checked request, of which the engine knows nothing yet."""
         made = Sequence.begin(
             request,
             name,
             seed,
-            self.clock(),
+            self.clock() if accepted is None else accepted,
             self.tokenizers,
             self.rows.limits,
             self.translation,
@@ -390,7 +403,7 @@ class InProcessEngine:
         if self._closed:
             raise Closed("the engine is closed; load the pair again")
         self.faults.check(request)
-        checks.check(request, self.tokenizers, self.rows, self.marks)
+        checks.check(request, self.tokenizers, self.rows.row_limits, self.marks)
 
     def _tell(self, *messages: Sequence | str) -> None:
         self._inbox.extend(messages)

@@ -18,9 +18,9 @@ from rstitch.engine import memory, pressure
 from rstitch.engine.group import Group
 from rstitch.engine.idle import IdleRows
 from rstitch.engine.pressure import Claim
+from rstitch.engine.row_limits import RowLimits
 from rstitch.engine.runner import Row, Runner
 from rstitch.engine.sequence import Sequence
-from rstitch.errors import BadRequest
 from rstitch.types import Side
 
 Owner = Sequence | Group
@@ -33,7 +33,7 @@ class Rows:
         self.runners = dict(runners)
         self.bytes = memory.bound(runners, config.kv_memory, config.device)
         self.limits = {s: min(r.max_length, r.bound(self.bytes[s])) for s, r in runners.items()}
-        """Tokens that a row may hold: those of the context, or of all memory if they are fewer."""
+        self.row_limits = RowLimits(self.runners, self.limits, self.bytes)
         self._roomy = {
             side: runner.fits([self.limits[side]] * config.max_rows)
             for side, runner in runners.items()
@@ -44,23 +44,6 @@ class Rows:
         self.idle = {side: IdleRows(runner, config.idle_rows) for side, runner in runners.items()}
         """Of requests that have ended. They give way before anybody else does."""
         self._most = config.max_rows
-
-    def check(self, side: Side, prompt: Many[int]) -> None:
-        """Raise BadRequest, with the numbers, for a prompt that could never get its first token."""
-        context, limit = self.runners[side].max_length, self.limits[side]
-        if len(prompt) < limit:
-            return
-        if len(prompt) >= context:
-            raise BadRequest(
-                f"the prompt has {len(prompt)} tokens for the {side.name}, whose context is "
-                f"{context}; shorten it to at most {context - 1}"
-            )
-        per_token = sum(runner.token_bytes for runner in self.runners.values())
-        raise BadRequest(
-            f"the prompt has {len(prompt)} tokens for the {side.name}, whose KV memory of "
-            f"{self.bytes[side]:,} bytes holds {limit} in all; shorten it to at most "
-            f"{max(limit - 1, 0)}, or raise kv_memory (a token takes {per_token:,} bytes)"
-        )
 
     def admits(self, newcomer: Sequence, active: Many[Sequence]) -> bool:
         """There is room for one more to start: nobody waits for memory, and all could grow."""

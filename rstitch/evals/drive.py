@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from rstitch.errors import RStitchError
-from rstitch.evals.methods.base import Ask, Method, Question, Writing, Written
+from rstitch.evals.methods.base import Ask, Elsewhere, Method, Question, Writing, Written
 
 if TYPE_CHECKING:
     from rstitch.api import Answer, Stitch
@@ -79,7 +79,7 @@ class _Job(Generic[K]):
     key: K
     writing: Writing
     started: float = field(default_factory=time.perf_counter)
-    open: list[Stream] = field(default_factory=list)
+    open: list[Stream] | list[Elsewhere] = field(default_factory=list)
 
     def close(self) -> None:
         for stream in self.open:
@@ -105,7 +105,9 @@ def _moved(
         waiting.append(job)
 
 
-def streams(stitch: Stitch, ask: Ask) -> list[Stream]:
+def streams(stitch: Stitch, ask: Ask | Elsewhere) -> list[Stream] | list[Elsewhere]:
+    if not isinstance(ask, Ask):
+        return [ask]
     return stitch.streams(
         ask.prompt,
         n=ask.n,

@@ -1,5 +1,5 @@
 """Answers that were written beside the engine, held against their traces: tokens with their sides,
-and passes, of speculation, early exit and transformers."""
+and passes, of speculation, early exit, transformers and vLLM."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rstitch.report.found import Found
 from rstitch.report.timed import Took
 from rstitch.types import Side
 
-OUTSIDE = "transformers-"
+OUTSIDE = ("transformers-generate", "transformers-assisted", "vllm", "vllm-draft", "vllm-fly")
 
 
 def wrong(
@@ -45,7 +45,7 @@ def wrong(
 
 def _asked_for(trace: Mapping[str, Any], due: Due) -> Iterator[str]:
     said = trace["method"]
-    outside = due.spec["name"].startswith(OUTSIDE)  # its trace has threads and attention too
+    outside = due.spec["name"] in OUTSIDE  # its trace has threads and attention too
     if said.get("name") != due.spec["name"] or not (outside or said == due.spec):
         yield f"its trace is of {said}, the method is {due.spec}"
     wanted = due.question.sampling
@@ -64,7 +64,7 @@ def _text(
     if decoder is None:
         found.trust(f"text of {due.label}: the run's tokenizers are not here")
         return
-    if due.spec["name"].startswith(OUTSIDE):
+    if due.spec["name"] in OUTSIDE:
         # Its own decoding may tidy up spaces.
         whole = decoder.tokenizers[Side.LLM].decode(tokens, skip_special_tokens=True)
         fits = "".join(whole.split()) == "".join(one["text"].split())

@@ -138,6 +138,7 @@ def _again(
         except StopIteration as done:
             yield from _ended(one, done.value, left)
             return groups
+        assert isinstance(ask, Ask), "others leave a trace of their own"
         given, left = left[: ask.n], left[ask.n :]
         if len(given) < ask.n:
             yield f"has {len(traces)} traces, its method asks for more"

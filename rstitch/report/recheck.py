@@ -151,7 +151,7 @@ class _Run:
             return None
         due = self._due(one)
         own = "proposals" not in traces[0]
-        if due.method is not None and own == due.method.batches:
+        if due.method is not None and own == due.method.asks:
             yield f"its trace is not of the kind that {due.label} leaves"
             return None
         check = beside.wrong if own else by_engine.wrong

@@ -86,7 +86,8 @@ def _failed(served: Served, reader: asyncio.Task[None]) -> None:
     error = None if reader.cancelled() else reader.exception()
     if error is not None:
         logs.problem(error)
-        served.end_lost(f"the engine failed: {type(error).__name__}")
+        own = isinstance(error, RStitchError)  # as where its process has ended
+        served.end_lost(str(error) if own else f"the engine failed: {type(error).__name__}")
 
 
 def _problem(served: Served) -> Callable[[Request, Exception], Awaitable[Response]]:

@@ -77,6 +77,8 @@ class Models:
     plain rule if left out."""
     trust_remote_code: bool = False
     """Run code that comes with the models."""
+    engine_process: bool = True
+    """They run in a process of their own, where HTTP does not slow them down; on vLLM always."""
 
     def __post_init__(self) -> None:
         if isinstance(self.tau, str) and nats(self.tau) is None:

@@ -11,10 +11,11 @@ import json
 import logging
 import sys
 import time
-import traceback
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
+
+from rstitch.places import places
 
 LOGGER = logging.getLogger("rstitch.server")
 LONGEST = 100
@@ -71,7 +72,7 @@ def note(event: str, **facts: str | float) -> None:
 def problem(error: BaseException, id: str | None = None) -> None:
     """Log what went wrong in here, by kind and place."""
     facts: dict[str, Any] = {} if id is None else {"id": id}
-    facts |= {"error": type(error).__name__, "at": _places(error)}
+    facts |= {"error": type(error).__name__, "at": places(error)}
     if isinstance(error, OF_THE_MACHINE):
         facts["message"] = str(error)
     _log(logging.ERROR, "problem", facts)
@@ -89,14 +90,6 @@ def _short(value: Any) -> Any:
         return value
     shown = value if value.isprintable() else ascii(value)[1:-1]
     return shown if len(shown) <= LONGEST else shown[: LONGEST - 3] + "..."
-
-
-def _places(error: BaseException) -> list[str]:
-    """File, line and function of each frame, the innermost last; of the first cause too."""
-    frames = traceback.extract_tb(error.__traceback__)
-    places = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
-    cause = error.__cause__
-    return [*places, f"caused by {type(cause).__name__}", *_places(cause)] if cause else places
 
 
 class _Json(logging.Formatter):

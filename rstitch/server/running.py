@@ -14,9 +14,11 @@ from types import FrameType
 import uvicorn
 
 from rstitch.api import Stitch, load
+from rstitch.remote.engine import RemoteEngine
 from rstitch.server import logs
 from rstitch.server.app import create
 from rstitch.server.config import ServerConfig
+from rstitch.server.priority import give_way
 from rstitch.server.served import Served
 
 INTERRUPTED, FAILED = 130, 1
@@ -40,6 +42,7 @@ def open_pair(config: ServerConfig) -> Stitch:
         tau=models.tau,
         suffix={side: text for side, text in suffix.items() if text is not None},
         trust_remote_code=models.trust_remote_code,
+        process=models.engine_process,
         **asdict(config.engine),
     )
 
@@ -125,6 +128,8 @@ class Server(uvicorn.Server):
 def run(served: Served) -> int:
     """Serve until something ends it; the exit status."""
     logs.install(served.config.listen.log_format)
+    if isinstance(served.stitch.engine, RemoteEngine):
+        give_way()
     server = Server(served)
     server.run()
     if not server.started:

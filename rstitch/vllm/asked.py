@@ -65,3 +65,12 @@ class Asked:
     def rule(self) -> Policy:
         """The policy, one that is built in or installed."""
         return make(**self.policy)
+
+    @cached_property
+    def scorer(self) -> Policy | None:
+        """The policy, if it scores hidden states of this side, with its files as they are now.
+        Raises what reading them raises."""
+        if "score" not in self.rule.reads or Side(self.side) not in self.rule.scored:
+            return None
+        self.rule.made_for()
+        return self.rule

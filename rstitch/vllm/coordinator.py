@@ -13,11 +13,11 @@ from functools import partial
 from rstitch.config import EngineConfig
 from rstitch.costs import load_profile
 from rstitch.engine import faults
+from rstitch.engine.outbox import Outbox
 from rstitch.engine.scheduler import Scheduler
 from rstitch.engine.sequence import Sequence
 from rstitch.errors import SideLost
 from rstitch.types import Failed, Finished, Side
-from rstitch.vllm.outbox import Outbox
 from rstitch.vllm.side import VllmSide
 from rstitch.vllm.turns import Turns, apart
 from rstitch.vllm.writer import Writer

@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,6 +18,7 @@ from rstitch.config import EngineConfig
 from rstitch.costs import LinearCosts
 from rstitch.engine import checks, memory
 from rstitch.engine.marks import Marks
+from rstitch.engine.outbox import Outbox
 from rstitch.engine.request import Request, samples
 from rstitch.engine.sequence import Sequence
 from rstitch.engine.vocabulary import Translation
@@ -26,7 +27,7 @@ from rstitch.text import Tokenizer
 from rstitch.types import Event, Side, Token
 from rstitch.vllm import refusals
 from rstitch.vllm.coordinator import Coordinator
-from rstitch.vllm.outbox import Outbox
+from rstitch.vllm.loop import Loop
 from rstitch.vllm.side import VllmSide
 from rstitch.vllm.starting import starting
 
@@ -57,12 +58,10 @@ class VllmEngine:
         """Answers without an end."""
         self._counting = threading.Lock()
         self._closed = False
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="rstitch-vllm")
-        self._thread.daemon = True
-        self._thread.start()
+        self._home = Loop("rstitch-vllm")
+        self._loop = self._home.loop
         try:
-            self._run(self._start())
+            self._home.run(self._start())
         except BaseException:
             self._stop()
             raise
@@ -142,7 +141,7 @@ class VllmEngine:
         if self._closed:
             return
         self._closed = True
-        self._run(self._coordinator.close())
+        self._home.run(self._coordinator.close())
         self._stop()
         self._outbox.close()
 
@@ -183,19 +182,4 @@ class VllmEngine:
     def _stop(self) -> None:
         with ThreadPoolExecutor() as pool:  # each waits for its processes
             list(pool.map(VllmSide.stop, self.runners.values()))
-        self._run(_leave_no_task())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        """On the loop, and wait for it."""
-        asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-
-async def _leave_no_task() -> None:
-    """vLLM's own readers run until they are told not to."""
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
+        self._home.close()

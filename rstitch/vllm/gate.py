@@ -13,6 +13,7 @@ from vllm.v1.sample.logits_processor import LogitsProcessor as V1
 from vllm.v1.worker.gpu.sample.logits_processor import LogitsProcessor as V2
 
 from rstitch.vllm.asked import Asked
+from rstitch.vllm.hidden import EAR
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,10 +43,11 @@ class Gate(V1, V2):  # type: ignore[misc]  # vLLM is an extra
     def apply(self, logits: Tensor, ctx: Any = None) -> Tensor:
         from rstitch.vllm.judge import judge
 
+        hidden = EAR.take()
         if ctx is None:
-            return judge(logits, self.slots, *self.batch.rows())
-        where = ctx.expanded_idx_mapping.long()
-        return judge(logits, self.slots, where, ctx.pos.long() + 1, ctx.idx_mapping_np.tolist())
+            return judge(logits, self.slots, *self.batch.rows(), hidden)
+        where, ends = ctx.expanded_idx_mapping.long(), ctx.pos.long() + 1
+        return judge(logits, self.slots, where, ends, ctx.idx_mapping_np.tolist(), hidden)
 
     # -- V2 -------------------------------------------------------------------------------------
 

@@ -21,9 +21,10 @@ from rstitch.engine.distribution import Distribution
 from rstitch.policy.base import Decision, Signals
 from rstitch.vllm.asked import Asked
 from rstitch.vllm.report import AT_MEMORY, AT_SIGNALS, AT_TOPS, MEMORY, UNBOUNDED, WIDTH, column
+from rstitch.vllm.scores import scores
 from rstitch.vllm.slots import Asking, Slots
 
-READABLE = ("max_prob", "coin", "margin", "top_probs", "context", "elapsed")
+READABLE = ("max_prob", "coin", "margin", "top_probs", "context", "elapsed", "score")
 """Signals that a worker can tell."""
 CACHE = 2**18
 """Numbers of logits that a CPU's cache holds with what is made of them."""
@@ -31,11 +32,19 @@ WINS = 3e38
 """Above every logit and every number of a report."""
 
 
-def judge(logits: Tensor, slots: Slots, where: Tensor, ends: Tensor, on_host: list[int]) -> Tensor:
+def judge(
+    logits: Tensor,
+    slots: Slots,
+    where: Tensor,
+    ends: Tensor,
+    on_host: list[int],
+    hidden: Tensor | None = None,
+) -> Tensor:
     """Decide for rows of raw float32 logits (rows, columns), in place, and remember.
 
     where: int64 (rows,) the slot of each row; ends: int64 (rows,) the length of its sequence.
     on_host: the slots, known without asking the device. Rows of others are left as they are.
+    hidden: (rows, width), what the head made the logits of, if it was heard.
     """
     asked = slots.present(on_host)
     if not asked:
@@ -45,6 +54,8 @@ def judge(logits: Tensor, slots: Slots, where: Tensor, ends: Tensor, on_host: li
     seen = _distributions(logits, one.vocab_size, _all_asked(asked))
     chosen, chosen_logp = _chosen(seen, rows, asked)
     found = _signals(seen, rows, one.side, asked)
+    if any("score" in one.rule.reads for one in asked):
+        found = replace(found, score=scores(hidden, found, slots, on_host))
     decision = _decide(found, rows, slots, asked)
     leaves = ~decision.keep | (decision.next_side != found.side)
     emitted = torch.where(leaves, rows.stop, chosen)

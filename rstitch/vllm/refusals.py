@@ -49,12 +49,24 @@ def _check_policy(policy: Policy, sides: Mapping[Side, VllmSide]) -> None:
             f"policy {policy.name!r} is of the class {own}, which vLLM's workers would not know by "
             f"that name: install it under another (docs/policies.md), or {ELSEWHERE}"
         )
+    _check_hearing(policy, sides)
     parted = [side.name for side in policy.sides() if sides[side].workers > 1]
     if parted and "elapsed" in policy.reads and getattr(policy, "deadline", 0) is not None:
         raise BadRequest(
             f"policy {policy.name!r} goes by the time, of which the {parted[0]}'s workers would "
             "each have their own: leave the deadline out, or tensor_parallel_size"
         )
+
+
+def _check_hearing(policy: Policy, sides: Mapping[Side, VllmSide]) -> None:
+    if "score" not in policy.reads:
+        return
+    for side in policy.sides():
+        if side in policy.scored and sides[side].deaf:
+            raise BadRequest(
+                f"policy {policy.name!r} reads hidden states of the {side.name}, which its vLLM "
+                f"workers do not hear, since {sides[side].deaf}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,14 @@ class Report:
         return self.layout.memory > 0 and self.of("rows") < 0
 
     @property
+    def unscored(self) -> bool:
+        """The policy scores the hidden state, and that could not be done."""
+        signals = self.layout.signals
+        if "score" not in signals:
+            return False
+        return math.isinf(self.values[AT_SIGNALS + signals.index("score")])
+
+    @property
     def memory(self) -> list[float]:
         """The policy's state row after it."""
         return [self.values[AT_MEMORY + i] for i in range(self.layout.memory)]

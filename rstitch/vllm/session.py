@@ -82,9 +82,19 @@ class Session:
 
 
 def _read(part: Any, layout: Layout) -> list[Report]:
-    told, count = part.logprobs, len(layout.asked)
-    begins = told.start_indices  # of each token: the emitted one's, then those asked for
+    told = part.logprobs
+    ranges = zip(told.start_indices, told.end_indices, strict=True)
     return [
-        layout.read(token, told.logprobs[at + 1 : at + 1 + count])
-        for token, at in zip(part.token_ids, begins, strict=True)
+        layout.read(token, _asked_for(told, begin, end, layout))
+        for token, (begin, end) in zip(part.token_ids, ranges, strict=True)
     ]
+
+
+def _asked_for(told: Any, begin: int, end: int, layout: Layout) -> Sequence[float]:
+    """Of one token: the emitted id's number comes first, then those of the ids asked for. Where
+    vLLM has put outputs together that nobody took in time, no id comes twice."""
+    values: Sequence[float] = told.logprobs[begin + 1 : end]
+    if len(values) == len(layout.asked):
+        return values
+    by_id = dict(zip(told.token_ids[begin:end], told.logprobs[begin:end], strict=True))
+    return [by_id[one] for one in layout.asked]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from rstitch.errors import BadModel
+from rstitch.vllm import hidden
 from rstitch.vllm.report import ENOUGH
 from rstitch.vllm.starting import Log, environment
 
@@ -51,6 +53,8 @@ class VllmSide:
     """Variables that its processes alone find set."""
     llm: Any = None
     """vLLM's `AsyncLLM` while it runs."""
+    deaf: str = ""
+    """Why its workers do not hear final hidden states; empty if they do."""
     _room: tuple[int, int] = field(default=(0, 1))
     """Blocks of KV memory, and tokens that one holds."""
     _context: int = 0
@@ -86,6 +90,8 @@ class VllmSide:
 
         Raises BadModel with vLLM's own reason.
         """
+        allowed = self.environment.get(hidden.ALLOWED, os.environ.get(hidden.ALLOWED))
+        self.deaf = hidden.missing(allowed)
         try:
             from vllm.engine.arg_utils import AsyncEngineArgs
             from vllm.v1.engine.async_llm import AsyncLLM
@@ -94,7 +100,7 @@ class VllmSide:
             with environment(self.environment):
                 self.llm = AsyncLLM.from_engine_args(args)
         except Exception as error:  # of many kinds, some from other processes
-            reason = log.reason() or _line(error)
+            reason = log.reason() or line(error)
             raise BadModel(f"vLLM cannot run {self.shape.source}: {reason}") from error
         self._context = self.llm.vllm_config.model_config.max_model_len
         cache = self.llm.vllm_config.cache_config
@@ -121,6 +127,7 @@ class VllmSide:
         return sum(-(-length // size) for length in lengths) <= blocks
 
 
-def _line(error: Exception) -> str:
+def line(error: Exception) -> str:
+    """What vLLM said, in one."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:LINES]) if lines else repr(error)

@@ -16,7 +16,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from rstitch.vllm.hidden import ASKED
+
 LEVEL = "VLLM_LOGGING_LEVEL"
+SPAWN = {"VLLM_WORKER_MULTIPROC_METHOD": "spawn"}
+"""A fork of a process with threads may hang, and does not load the plugin of `hidden`."""
 ON_CPU = {
     "TORCHDYNAMO_DISABLE": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
@@ -49,7 +53,8 @@ def starting(device: str) -> Iterator[Log]:
     """Processes started within get what suits the device and was not set otherwise, and write to a
     file that is gone when they are."""
     quiet = not os.environ.get(LEVEL)
-    wanted = {LEVEL: "ERROR"} | (ON_CPU if device == "cpu" else {})
+    wanted = {LEVEL: "ERROR", ASKED: str(os.getpid())} | SPAWN
+    wanted |= ON_CPU if device == "cpu" else {}
     ours = {name: value for name, value in wanted.items() if not os.environ.get(name)}
     with warnings.catch_warnings(), environment(ours):
         warnings.simplefilter("ignore")  # of vLLM's imports

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from rstitch.engine.engine import PREFILL
 from rstitch.engine.sequence import Sequence
+from rstitch.errors import BadPolicy
 from rstitch.types import Forward, Side, Token
 from rstitch.vllm.asked import Asked
 from rstitch.vllm.report import Layout, Report
@@ -114,6 +115,11 @@ class Writer:
 
     def _commit(self, side: Side, report: Report, forward: Forward, now: float) -> None:
         row = self.row
+        if report.unscored:
+            raise BadPolicy(
+                f"policy {row.request.policy.name!r}: vLLM's worker of the {side.name} could not "
+                "score the hidden state; why is in its log, which VLLM_LOGGING_LEVEL=ERROR shows"
+            )
         proposal = report.proposal(len(row.tokens), side)
         self.memory = tuple(report.memory)
         row.forwards.append(forward)

@@ -16,7 +16,7 @@ from rstitch.api import Stitch
 from rstitch.engine.request import Request
 from rstitch.engine.sequence import Sequence
 from rstitch.policy import Policy
-from rstitch.types import Sampling, Side
+from rstitch.types import Proposal, Sampling, Side
 from rstitch.vllm.asked import Asked
 from rstitch.vllm.judge import judge
 from rstitch.vllm.report import Layout, Report
@@ -92,7 +92,13 @@ class Turn:
         return found
 
 
-def judged(logits: Tensor, turns: list[Turn], side: Side, vocab_size: int) -> list[Report]:
+def judged(
+    logits: Tensor,
+    turns: list[Turn],
+    side: Side,
+    vocab_size: int,
+    hidden: Tensor | None = None,
+) -> list[Report]:
     """What a worker reports of rows of logits, read as a session reads it."""
     columns = logits.shape[1]
     slots = Slots(len(turns) + 2, CPU)
@@ -102,9 +108,26 @@ def judged(logits: Tensor, turns: list[Turn], side: Side, vocab_size: int) -> li
         slots.put(slot, turn.asked(side, layout))
     slots.flush()
     ends = torch.tensor([turn.prompt + turn.written for turn in turns])
-    out = judge(logits.clone(), slots, torch.tensor(on_host), ends, on_host)
+    out = judge(logits.clone(), slots, torch.tensor(on_host), ends, on_host, hidden)
     emitted = out.argmax(-1).tolist()
     return [
         layout.read(token, row[layout.asked].tolist())
         for layout, token, row in zip(layouts, emitted, out, strict=True)
     ]
+
+
+def assert_alike(found: Proposal, expected: Proposal, turn: Turn) -> None:
+    """But for the last bits of its numbers, since the in-process gate reads some rows by numpy."""
+    numbers = [_numbers(one) for one in (found, expected)]
+    assert numbers[0] == pytest.approx(numbers[1], abs=1e-5), turn
+    assert _choices(found) == _choices(expected), turn
+
+
+def _numbers(one: Proposal) -> list[float]:
+    likeliest = [logprob for _, logprob in one.top_logprobs]
+    return [one.entropy, one.logprob, *one.signals.values(), *likeliest]
+
+
+def _choices(one: Proposal) -> tuple[Any, ...]:
+    likeliest = [token for token, _ in one.top_logprobs]
+    return one.position, one.token, one.side, one.keep, one.next_side, [*one.signals], likeliest

@@ -9,14 +9,14 @@ from types import SimpleNamespace
 from typing import Any
 
 from rstitch.config import EngineConfig
+from rstitch.engine.outbox import Outbox
 from rstitch.engine.request import Request
 from rstitch.engine.sequence import Sequence
 from rstitch.policy import Policy, make
 from rstitch.types import Sampling, Side
 from rstitch.vllm.asked import Asked
 from rstitch.vllm.coordinator import Coordinator
-from rstitch.vllm.outbox import Outbox
-from rstitch.vllm.report import AT_MEMORY, FIXED, Layout, Report
+from rstitch.vllm.report import AT_MEMORY, AT_SIGNALS, FIXED, Layout, Report
 from rstitch.vllm.side import Shape
 
 LIMIT = 100
@@ -24,10 +24,18 @@ PROMPT = (1, 2, 3)
 BOTH = make("entropy", tau=0.5)
 
 
-def report(layout: Layout, next_side: Side, *, forgot: bool = False, token: int = 7) -> Report:
+def report(
+    layout: Layout,
+    next_side: Side,
+    *,
+    forgot: bool = False,
+    token: int = 7,
+    signals: float = 0.0,
+) -> Report:
     """Of a kept token; the policy remembers the number 5 wherever it remembers."""
     fixed = {"token": token, "keep": 1, "next_side": int(next_side), "rows": -1 if forgot else 1}
     values = {i: float(fixed.get(name, 0)) for i, name in enumerate(FIXED)}
+    values |= {AT_SIGNALS + i: signals for i in range(len(layout.signals))}
     return Report(layout, values | {AT_MEMORY + i: 5.0 for i in range(layout.memory)})
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rstitch.errors import SideLost
+from rstitch.errors import BadPolicy, SideLost
 from rstitch.policy import make
 from rstitch.types import Event, Failed, Finished, Side, Token
 from rstitch.vllm import writer
@@ -203,5 +203,26 @@ def test_time_in_the_queue_counts(desk: Desk) -> None:
         await ends(home, 1)
         (at,) = {heard.asked.accepted for heard in desk.heard}
         assert 600 <= time.time() - at < 660
+
+    run(work())
+
+
+def test_a_score_that_no_worker_could_make_ends_its_answer_alone(desk: Desk) -> None:
+    async def unscored(heard: Heard, layout: Layout) -> AsyncIterator[list[Report]]:
+        yield [report(layout, heard.side.other, signals=float("inf"))]
+
+    desk.answers = unscored
+
+    async def work() -> None:
+        home = coordinator(ticking())
+        home.add([row("a", policy=make("router")), row("b")])
+        for end in await ends(home, 2):
+            if end.request == "b":
+                assert isinstance(end, Finished)
+            else:
+                assert isinstance(end, Failed)
+                assert isinstance(end.error, BadPolicy)
+                assert "worker of the SLM could not score" in str(end.error)
+        assert sorted(desk.closed) == sorted(desk.opened)
 
     run(work())

@@ -53,6 +53,18 @@ def test_a_class_that_workers_do_not_know(policy: Policy, told: str) -> None:
         check(request(policy), sides())
 
 
+def test_hidden_states_that_workers_do_not_hear() -> None:
+    """Of the SLM alone, since the router is asked there alone."""
+    rule, both = make("router"), sides()
+    check(request(rule), both)
+    both[Side.LLM].deaf = "nobody listens"
+    check(request(rule), both)
+    both[Side.SLM].deaf = "VLLM_PLUGINS is 'x': add 'rstitch' to it"
+    with pytest.raises(BadRequest, match="'router' reads hidden states of the SLM.*VLLM_PLUGINS"):
+        check(request(rule), both)
+    check(request(make("entropy", tau=0.1)), both)
+
+
 def test_workers_of_one_model_never_go_by_their_own_clocks() -> None:
     late = make("steered", tau=0.1, deadline=9.0, slm_step=0.1, llm_step=0.2)
     check(request(late), sides())

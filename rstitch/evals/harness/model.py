@@ -190,6 +190,8 @@ def _usable(method: Method, label: str) -> Method:
     """Raises BadRequest for what needs more than a question."""
     if not method.batches:
         raise BadRequest(f"method={label} answers one question at a time; use rstitch eval")
+    if not method.asks:
+        raise BadRequest(f"method={label} writes beside the pair's engine; use rstitch eval")
     unsettled = [key for key, value in method.spec().items() if value is None and key != "tau"]
     if method.control or unsettled:
         what = f" for {unsettled[0]}" if unsettled else ""

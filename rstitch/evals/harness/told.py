@@ -29,6 +29,7 @@ class Told(Method):
             except StopIteration as done:
                 written: Written = done.value
                 return written
+            assert isinstance(ask, Ask), "a method that asks"
             answers = yield self._within(stitch, ask)
 
     def _within(self, stitch: Stitch, ask: Ask) -> Ask:

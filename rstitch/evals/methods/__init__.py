@@ -34,6 +34,9 @@ METHODS: Registry[Method] = Registry(
         "requests": f"{_HERE}.controls:Requests",
         "transformers-generate": f"{_HERE}.rivals:Generate",
         "transformers-assisted": f"{_HERE}.rivals:Assisted",
+        "vllm": f"{_HERE}.on_vllm:Vllm",
+        "vllm-draft": f"{_HERE}.on_vllm:Draft",
+        "vllm-fly": f"{_HERE}.on_vllm:Fly",
     },
     given_with="with --method path.py:Class",
 )

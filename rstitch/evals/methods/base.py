@@ -72,7 +72,19 @@ class Written:
         return self if self.later is None else self.later()
 
 
-Writing = Generator[Ask, "list[Answer]", Written]
+class Elsewhere(Protocol):
+    """Something that is being written outside of the pair's engine."""
+
+    def result(self) -> Any:
+        """Wait for it; given back in the place of an answer."""
+        ...
+
+    def close(self) -> None:
+        """Give it up."""
+        ...
+
+
+Writing = Generator["Ask | Elsewhere", "list[Answer]", Written]
 
 
 class Pilot(Protocol):
@@ -98,6 +110,8 @@ class Method(ABC):
     name: ClassVar[str]
     control: ClassVar[bool] = False
     """It is held to the LLM share of the reference."""
+    asks: ClassVar[bool] = True
+    """It has the pair's engine write, whose traces its answers have; else it leaves its own."""
     batches: ClassVar[bool] = True
     """It answers several questions at once; what asks for nothing answers one after the other, and
     many in flight it has no rate to compare."""

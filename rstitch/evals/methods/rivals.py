@@ -36,6 +36,7 @@ class Rival(Method):
     """A baseline, under the baseline's own name."""
 
     name: ClassVar[str] = "baseline"
+    asks: ClassVar[bool] = False
     batches: ClassVar[bool] = False
 
     baseline: Baseline
@@ -64,6 +65,7 @@ class Rival(Method):
 class _Outside(Method):
     """transformers' own generation on the same weights, loaded once more."""
 
+    asks: ClassVar[bool] = False
     batches: ClassVar[bool] = False
 
     def write(self, stitch: Stitch, question: Question) -> Writing:

@@ -144,6 +144,10 @@ def test_the_thought_is_stripped_and_stops_are_for_the_answer(model: Any) -> Non
             "method=speculative answers one question at a time",
         ),
         (
+            {"method": "vllm", "tau": None},
+            "method=vllm writes beside the pair's engine",
+        ),
+        (
             {"method": "coin", "tau": None},
             "method=coin is settled on a pilot for p, which rstitch eval has",
         ),

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Coroutine
 from typing import Any
 
+from rstitch.engine.outbox import Outbox
 from rstitch.types import Event, Failed
-from rstitch.vllm.outbox import Outbox
 
 
 def event(name: str) -> Event:

@@ -1,4 +1,4 @@
-"""Events on their way from the coordinator's thread to whoever reads them."""
+"""Events on their way from the thread that hears of them to whoever reads them."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class Outbox:
         self._wakes: set[Callable[[], object]] = set()
         """One of each `stream`."""
         self._closed = False
+        self._error: Exception | None = None
 
     def __len__(self) -> int:
         return len(self._events)
@@ -30,17 +31,20 @@ class Outbox:
             self._events.extend(events)
             self._tell()
 
-    def close(self) -> None:
-        """Nothing comes any more: `stream` ends once it is empty."""
+    def close(self, error: Exception | None = None) -> None:
+        """Nothing comes any more: once it is empty `stream` ends, or raises that."""
         with self._news:
-            self._closed = True
+            self._closed, self._error = True, error
             self._tell()
 
     def take(self, seconds: float) -> list[Event]:
-        """Everything there is, or the first that comes within so long."""
+        """Everything there is, or the first that comes within so long. Raises what it was closed
+        with once there is nothing."""
         with self._news:
-            if not self._events:
+            if not self._events and not self._closed:
                 self._news.wait(seconds)
+            if self._error is not None and not self._events:
+                raise self._error
             return self._taken()
 
     async def stream(self) -> AsyncIterator[Event]:
@@ -59,15 +63,18 @@ class Outbox:
                 while (event := self._next()) is not None:
                     yield event
                 if self._closed:
-                    return
+                    break
                 await ready.wait()
         finally:
             with self._news:
                 self._wakes.discard(wake)
+        if self._error is not None:
+            raise self._error
 
     def _next(self) -> Event | None:
-        with self._news:
-            return self._events.popleft() if self._events else None
+        with suppress(IndexError):
+            return self._events.popleft()
+        return None
 
     def _taken(self) -> list[Event]:
         events = list(self._events)

@@ -1,0 +1,174 @@
+"""Whoever of the two processes ends, and however: nobody hangs, and nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rstitch.api import Stitch, load
+from rstitch.engine.request import Request
+from rstitch.errors import SideLost
+from rstitch.policy import make
+from rstitch.remote.engine import RemoteEngine
+from rstitch.remote.process import Process
+from rstitch.types import Failed, Finished, Side, Token
+from tests.pair import QUESTION, TAU, pair
+
+PROC = Path("/proc/self/fd")
+PARENT = f"""
+import sys
+from rstitch.api import load
+found = load(slm=sys.argv[1], llm=sys.argv[2], tau={TAU}, process=True)
+stream = found.stream({QUESTION!r}, max_tokens=200, ignore_eos=True)
+next(stream)
+print(found.engine.process.pid, flush=True)
+input()
+"""
+
+
+def opened() -> Stitch:
+    return load(**pair().names, tau=TAU, process=True, max_rows=8)
+
+
+def process(on: Stitch) -> int:
+    assert isinstance(on.engine, RemoteEngine)
+    return on.engine.process.pid
+
+
+def alive(pid: int) -> bool:
+    """A zombie is not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def until_gone(pid: int, seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while alive(pid):
+        assert time.monotonic() < end, f"{pid} lives on"
+        time.sleep(0.01)
+
+
+def long(on: Stitch) -> Request:
+    rule = make("entropy", tau=TAU)
+    return Request(on.prompts(QUESTION, policy=rule), rule, max_tokens=200, ignore_eos=True)
+
+
+@pytest.mark.skipif(not PROC.is_dir(), reason="looks at processes as Linux shows them")
+def test_nothing_is_left() -> None:
+    """Closed with rows in flight: they end as cancelled, and neither process nor handle stays."""
+    before = len(os.listdir(PROC))
+    with opened() as found:
+        pid, names = process(found), [found.engine.submit(long(found)) for _ in range(3)]
+        found.engine.close()
+        ends = [one for one in found.engine.step() if not isinstance(one, Token)]
+        assert sorted(one.request for one in ends) == names
+        assert all(isinstance(one, Finished) and one.reason == "cancelled" for one in ends)
+        assert found.engine.idle and not alive(pid)
+    assert len(os.listdir(PROC)) == before
+
+
+def test_whoever_waits_is_told_that_it_was_killed() -> None:
+    with opened() as found:
+        stream = found.stream(QUESTION, max_tokens=200, ignore_eos=True)
+        next(stream)
+        os.kill(process(found), signal.SIGKILL)
+        with pytest.raises(SideLost, match="SIGKILL"):
+            stream.result()
+        with pytest.raises(SideLost, match="SIGKILL"):
+            found.generate(QUESTION)
+        assert found.engine.idle
+        assert found.engine.stats()["lost"].keys() == {"slm", "llm"}
+
+
+def test_a_reader_of_events_is_told_even_where_nothing_was_in_flight() -> None:
+    async def read(on: Stitch) -> list[object]:
+        return [event async for event in on.engine.events()]
+
+    with opened() as found:
+        os.kill(process(found), signal.SIGKILL)
+        with pytest.raises(SideLost, match="SIGKILL"):
+            asyncio.run(asyncio.wait_for(read(found), 30))
+
+
+def test_signals_for_all_of_a_service_leave_it_alone() -> None:
+    with opened() as found:
+        for one in (signal.SIGINT, signal.SIGTERM):
+            os.kill(process(found), one)
+        assert found.generate(QUESTION, max_tokens=4).usage.tokens == 4
+
+
+@pytest.mark.skipif(not PROC.is_dir(), reason="looks at processes as Linux shows them")
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM"])
+def test_it_ends_with_its_parent(name: str) -> None:
+    command = [sys.executable, "-c", PARENT, str(pair().slm), str(pair().llm)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as parent:
+        assert parent.stdout is not None and parent.stderr is not None
+        pid = int(parent.stdout.readline())
+        assert alive(pid)
+        parent.send_signal(getattr(signal, name))
+        until_gone(pid)
+        assert parent.wait(10) == -getattr(signal, name)
+        assert parent.stderr.read() == ""
+
+
+def test_one_that_ends_while_it_loads_is_told() -> None:
+    """As where the machine has no memory for the weights."""
+
+    class Stopped(Process):
+        def send(self, message: object) -> None:
+            self._process.kill()
+            self._process.wait()
+            super().send(message)
+
+    with pytest.raises(SideLost, match="while the pair was loaded.*SIGKILL"):
+        Stopped(pair().names)
+
+
+def test_a_message_within_a_message_waits_for_its_end() -> None:
+    """As where the memory of a stream that nobody holds is cleared up while another is sent."""
+    with opened() as found:
+        process = found.engine.process  # type: ignore[attr-defined]
+        whole, nested = process._pipe.send_bytes, list[int]()
+
+        def interrupted(data: bytes) -> None:
+            if not nested:
+                nested.append(1)
+                found.engine.cancel("r99")
+            whole(data)
+
+        process._pipe.send_bytes = interrupted
+        assert found.generate(QUESTION, max_tokens=4).usage.tokens == 4 and nested
+
+
+def test_what_was_asked_too_late_is_told_so() -> None:
+    """The process has ended, and its reader has not heard of it yet."""
+    with opened() as found:
+        os.kill(process(found), signal.SIGKILL)
+        try:
+            name = found.engine.submit(long(found))
+        except SideLost:
+            return
+        end = time.monotonic() + 10
+        events = []
+        while not found.engine.idle and time.monotonic() < end:
+            events += found.engine.step()
+        assert [type(one) for one in events] == [Failed] and events[0].request == name
+
+
+def test_what_needs_a_side_that_is_lost_there_is_refused_here() -> None:
+    with opened() as found:
+        engine = found.engine
+        assert isinstance(engine, RemoteEngine)
+        engine._faults.lost[Side.LLM] = "the LLM is lost: gone"
+        with pytest.raises(SideLost, match="gone"):
+            engine.submit(long(found))
