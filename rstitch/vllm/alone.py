@@ -21,13 +21,12 @@ from rstitch.types import Sampling, Side
 from rstitch.vllm.hidden import ASKED
 from rstitch.vllm.loop import Loop
 from rstitch.vllm.side import VllmSide, line
-from rstitch.vllm.starting import environment, starting
+from rstitch.vllm.starting import THREADS, environment, starting, threads
 
 GATED = (
     "logits_processors", "logprobs_mode", "max_logprobs", "disable_hybrid_kv_cache_manager",
 )  # fmt: skip
 """Arguments that a side has for the gate's sake."""
-THREADS = "OMP_NUM_THREADS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,4 +149,4 @@ def cores(device: str) -> dict[str, str]:
     """All of a CPU's, since it is alone; the pair's two engines have half of them each."""
     if device != "cpu" or os.environ.get(THREADS):
         return {}
-    return {THREADS: str(os.cpu_count() or 1)}
+    return {THREADS: threads(1)}

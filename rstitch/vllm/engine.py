@@ -165,7 +165,7 @@ class VllmEngine:
         they with variables of their own, of which the process has one set at a time."""
         weights = sum(side.shape.weights for side in self.runners.values())
         shares = memory.bound(self.runners, self.config.kv_memory, self.config.device, weights)
-        with starting(self.config.device) as log:
+        with starting(self.config.device, self.config.max_rows) as log:
             starts = [
                 asyncio.to_thread(side.start, shares[name], log)
                 for name, side in self.runners.items()

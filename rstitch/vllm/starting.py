@@ -25,10 +25,9 @@ ON_CPU = {
     "TORCHDYNAMO_DISABLE": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // 2)),
 }
-"""Else vLLM compiles a helper at the first token, binds both engines to the same cores, and gives
-each as many threads as there are cores, which spin on what the other's need (docs/log.md)."""
+"""Else vLLM compiles a helper at the first token and binds both engines to the same cores."""
+THREADS = "OMP_NUM_THREADS"
 REASON = re.compile(r"(?:^|\s)((?:[A-Za-z_]+\.)*[A-Za-z]*(?:Error|Exception)): (.+)$")
 
 
@@ -48,13 +47,21 @@ class Log:
         return found[0] if found else ""
 
 
+def threads(rows: int) -> str:
+    """CPU threads of each of two engines with so many answers in flight: all cores where only one
+    engine is at it at a time, else half of them, since threads spin on cores that the other's need
+    (docs/log.md)."""
+    cores = os.cpu_count() or 1
+    return str(cores if rows == 1 else max(1, cores // 2))
+
+
 @contextmanager
-def starting(device: str) -> Iterator[Log]:
-    """Processes started within get what suits the device and was not set otherwise, and write to a
-    file that is gone when they are."""
+def starting(device: str, rows: int = 2) -> Iterator[Log]:
+    """Processes started within get what suits the device, and two engines with so many answers in
+    flight, and was not set otherwise, and write to a file that is gone when they are."""
     quiet = not os.environ.get(LEVEL)
     wanted = {LEVEL: "ERROR", ASKED: str(os.getpid())} | SPAWN
-    wanted |= ON_CPU if device == "cpu" else {}
+    wanted |= {**ON_CPU, THREADS: threads(rows)} if device == "cpu" else {}
     ours = {name: value for name, value in wanted.items() if not os.environ.get(name)}
     with warnings.catch_warnings(), environment(ours):
         warnings.simplefilter("ignore")  # of vLLM's imports
