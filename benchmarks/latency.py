@@ -144,7 +144,7 @@ def in_flight(
 def main() -> None:
     args = parsed(parser(__doc__, "20 answers, 4 of the random pair, three sizes"))
     answers, sizes = (20, (1, 4, 16)) if args.quick else (200, (1, 2, 4, 8, 16, 32))
-    budget = 90.0 if args.quick else 300.0
+    budget = 8.0 if args.quick else 300.0
     with rstitch.load(max_rows=ROWS) as stitch:
         recorded = written(stitch, answers)
         measuring = Measuring(stitch.engine, 1, 512, budget, ROUNDS)
