@@ -18,7 +18,7 @@ SLACK = 1e-3
 EACH, HICCUP = 10.0, 1.0
 """A repeat is not faster than the trace by more than this factor, nor slower by more than the
 factor and these seconds."""
-ALL, AROUND = 1.5, 0.05
+ALL, AROUND = 1.5, 0.1
 """The same of a method's medians together; the seconds are for each answer, and are what there is
 around its passes: templates, tokenising, a clock's reading."""
 
