@@ -228,6 +228,14 @@ class InProcessEngine:
     def step(self) -> list[Event]:
         """One forward pass of one side over its rows; what came of it. Empty when idle."""
         self._step()
+        return self._taken()
+
+    def steps(self) -> list[Event]:
+        """As many as `burst` has room for, one at least; what came of them."""
+        self._steps()
+        return self._taken()
+
+    def _taken(self) -> list[Event]:
         events: list[Event] = []
         while self._undelivered:
             events.append(self._undelivered.popleft())

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from rstitch.api import load
-from rstitch.engine.engine import BURST, InProcessEngine
+from rstitch.engine.engine import InProcessEngine
 from rstitch.engine.pump import Pump
 from rstitch.engine.request import sample_ids
 from rstitch.remote import asked
@@ -132,11 +132,7 @@ class Serving:
     # -- what happens ---------------------------------------------------------------------------
 
     def _steps(self) -> None:
-        engine, until = self.engine, time.perf_counter() + BURST
-        events = engine.step()
-        while time.perf_counter() < until and not engine.idle:
-            events += engine.step()
-        self._send(events)
+        self._send(self.engine.steps())
 
     def _tell(self) -> None:
         """After steps, when there are none, and when they have failed."""

@@ -7,7 +7,6 @@ a draft, vLLM's own speculative decoding. An engine takes the LLM's memory once 
 from __future__ import annotations
 
 import itertools
-import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -21,7 +20,7 @@ from rstitch.types import Sampling, Side
 from rstitch.vllm.hidden import ASKED
 from rstitch.vllm.loop import Loop
 from rstitch.vllm.side import VllmSide, line
-from rstitch.vllm.starting import THREADS, environment, starting, threads
+from rstitch.vllm.starting import starting
 
 GATED = (
     "logits_processors", "logprobs_mode", "max_logprobs", "disable_hybrid_kv_cache_manager",
@@ -72,7 +71,7 @@ class Alone:
         self._names = itertools.count()
         weights = sum(sides[side].shape.weights for side in (sides if draft else (Side.LLM,)))
         share = memory.bound({Side.LLM: self._side}, config.kv_memory, config.device, weights)
-        with environment(cores(config.device)), starting(config.device) as log:
+        with starting(config.device, rows=1) as log:  # it has all cores to itself
             self._side.start(share[Side.LLM], log)
         self._loop = Loop("rstitch-vllm-alone")
         loose = (draft or {}).get("rejection_sample_method")
@@ -143,10 +142,3 @@ def alone(sides: Mapping[Side, VllmSide], draft: Mapping[str, Any] | None) -> Vl
         options["speculative_config"] = dict(draft)
         shape = replace(shape, token_bytes=sum(one.token_bytes for one in sides.values()))
     return VllmSide(shape, options, {**llm.environment, ASKED: ""})
-
-
-def cores(device: str) -> dict[str, str]:
-    """All of a CPU's, since it is alone; the pair's two engines have half of them each."""
-    if device != "cpu" or os.environ.get(THREADS):
-        return {}
-    return {THREADS: threads(1)}

@@ -9,20 +9,23 @@ from typing import Any, Literal
 import pytest
 
 from rstitch.api import Stitch
+from rstitch.config import EngineConfig
 from rstitch.errors import BadModel, BadRequest
 from rstitch.evals import drive
 from rstitch.evals.methods import make, on_vllm, parse
 from rstitch.evals.methods.base import Question, Written
 from rstitch.types import Sampling, Side
-from rstitch.vllm.alone import GATED, Alone, alone, cores
+from rstitch.vllm.alone import GATED, Alone, alone
 from rstitch.vllm.hidden import ASKED
 from rstitch.vllm.side import Shape, VllmSide
+from rstitch.vllm.starting import THREADS
 from tests.same import first_difference
 from tests.vllm.asking import needs_vllm
 from tests.vllm.test_pair import GREEDY, questions
 
 METHODS = ("vllm", "vllm-draft,k=3")
 TOKENS = 200
+ON_CPU = EngineConfig(kv_memory=1.0)
 
 
 def sides() -> dict[Side, VllmSide]:
@@ -47,11 +50,14 @@ def test_a_draft_has_its_part_of_the_memory() -> None:
 
 
 def test_it_has_all_cores_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert cores("cpu") == {"OMP_NUM_THREADS": str(os.cpu_count())}
-    assert cores("cuda") == {}
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert cores("cpu") == {}
+    found = list[str | None]()
+    monkeypatch.setattr(VllmSide, "start", lambda *_: found.append(os.environ.get(THREADS)))
+    monkeypatch.delenv(THREADS, raising=False)
+    Alone(sides(), ON_CPU, None).close()
+    assert found == [str(os.cpu_count())]
+    monkeypatch.setenv(THREADS, "1")
+    Alone(sides(), ON_CPU, None).close()
+    assert found[1:] == ["1"]
 
 
 @pytest.fixture(scope="module", params=METHODS)
