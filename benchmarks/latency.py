@@ -2,11 +2,12 @@
 
     python -m benchmarks.latency [--quick] [--save]
 
-Three parts. Recorded answers of the built-in pair are replayed twice each, between the rounds in
+Three parts. Recorded answers of the built-in pair are replayed in several rounds, between those in
 which the profile is measured, and priced from it. The same for a random-weight pair in the shapes
 of Qwen2.5-0.5B and -1.5B, with few and short answers, since it is slow. And closed loops of the
 built-in pair with N answers in flight, between rounds too, beside the simulator's rate for them.
-The floor beside each error is what two replays of one answer differ by.
+Rounds are many and short, since a machine's pace changes by a tenth from one minute to the next.
+The floor beside each error is what two replays of one answer differ by, in different rounds.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ SIMULATED = 0.10
 """The simulator's rate may be so far from the engine's."""
 MAX_TOKENS = 400
 ROWS = 32
-ROUNDS = 3
+ROUNDS = 12
+TIMES = 4
+"""An answer is replayed in so many of them."""
 
 
 def written(stitch: Stitch, n: int) -> list[Recorded]:
@@ -118,14 +121,15 @@ def in_flight(
     patterns = [of_trace(one) for one in recorded]
     asked = spread(problems("test"), len(recorded))
     policy = make("entropy", tau=stitch.tau)
-    measuring = Measuring(stitch.engine, ROWS, 512, budget, ROUNDS)
+    rounds = 3 if quick else ROUNDS
+    measuring = Measuring(stitch.engine, ROWS, 512, budget, rounds, timed=1)
     runs = {n: Run() for n in sizes}
-    for at in range(ROUNDS):
+    for at in range(rounds):
         measuring.round()
         for n in sizes:
-            answers = n if quick else 3 * n + 16
+            answers = n if quick else n + 8
             Loop(stitch, policy, itertools.cycle(asked), n).run(answers, runs[n])
-            progress(f"round {at + 1} of {ROUNDS}, {n} in flight: done")
+            progress(f"round {at + 1} of {rounds}, {n} in flight: done")
     costs: PassCosts = measuring.costs()
     for n in sizes:
         found = simulate(patterns, n, costs, answers=max(200, 4 * n))
@@ -144,19 +148,19 @@ def in_flight(
 def main() -> None:
     args = parsed(parser(__doc__, "20 answers, 4 of the random pair, three sizes"))
     answers, sizes = (20, (1, 4, 16)) if args.quick else (200, (1, 2, 4, 8, 16, 32))
-    budget = 8.0 if args.quick else 300.0
+    budget, rounds = (6.0, 3) if args.quick else (200.0, ROUNDS)
     with rstitch.load(max_rows=ROWS) as stitch:
         recorded = written(stitch, answers)
-        measuring = Measuring(stitch.engine, 1, 512, budget, ROUNDS)
-        _, checked = check.measured(measuring, recorded)
+        measuring = Measuring(stitch.engine, 1, 512, budget, rounds)
+        _, checked = check.measured(measuring, recorded, TIMES)
         builtin = check.verdict(checked)
         parts: dict[str, Any] = {"builtin": told("built-in", builtin)}
         say("    N            engine    simulated    error")
         levels = list(in_flight(stitch, recorded, sizes, args.quick, budget))
     engine = random_engine()
     few, tokens = (4, 8) if args.quick else (20, 24)
-    large = Measuring(engine, 1, 128, budget, ROUNDS)
-    _, checked = check.measured(large, random_answers(engine, few, tokens))
+    large = Measuring(engine, 1, 128, budget, rounds, timed=1)
+    _, checked = check.measured(large, random_answers(engine, few, tokens), TIMES)
     shaped = check.verdict(checked)
     parts["random"] = told("0.5b/1.5b", shaped)
     bars = {

@@ -101,7 +101,7 @@ def _measured(
     engine = stitch.in_process
     measuring = Measuring(engine, engine.config.max_rows, context, seconds)
     with evaluating.progress() as tell:
-        costs, checked = check.measured(measuring, found, tell)
+        costs, checked = check.measured(measuring, found, tell=tell)
     if out:
         save(stitch, out, pair, measuring, costs)
     tell_costs(costs, measuring)

@@ -1,13 +1,15 @@
 """Does the price of an answer hold? Replays of recorded answers beside their prices.
 
-Each answer is replayed twice. How far the two differ is the noise floor: no price can be nearer to
-one of them than they are to each other.
+A machine drifts by more than a price is off, so each answer is replayed in several rounds that lie
+apart, and what it takes is their mean. How far two of them differ is the noise floor: no price can
+be nearer to one of them than they are to each other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 
@@ -28,14 +30,14 @@ class Checked:
     """One answer, in seconds of its passes."""
 
     predicted: float
-    first: float
-    second: float
+    replays: tuple[float, ...]
+    """Two at least, in the order in which they were run."""
     outside: int
     """Passes outside the measured grid."""
 
     @property
     def measured(self) -> float:
-        return (self.first + self.second) / 2
+        return fmean(self.replays)
 
     @property
     def error(self) -> float:
@@ -44,8 +46,9 @@ class Checked:
 
     @property
     def noise(self) -> float:
-        """How far the replays differ, of their mean."""
-        return abs(self.first - self.second) / self.measured
+        """How far the first two replays differ, of their mean."""
+        first, second = self.replays[:2]
+        return 2 * abs(first - second) / (first + second)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,24 +79,30 @@ class Verdict:
 
 
 def measured(
-    measuring: Measuring, recorded: Sequence[Recorded], tell: Tell = quiet
+    measuring: Measuring, recorded: Sequence[Recorded], times: int = 2, tell: Tell = quiet
 ) -> tuple[PassCosts, list[Checked]]:
-    """Measure, and between the rounds replay a part of the answers; then price them all."""
-    replayed, rounds = list[tuple[float, float]](), measuring.rounds
+    """Measure, and after each round replay a part of the answers, each `times` times in all, in
+    rounds that lie as far apart as they can; then price them. Two rounds at least."""
+    rounds = max(2, measuring.rounds)
+    apart = max(1, rounds // times)
+    seconds: list[list[float]] = [[] for _ in recorded]
     for at in range(rounds):
         measuring.round(tell)
-        part = recorded[len(replayed) : (at + 1) * len(recorded) // rounds]
-        replayed += _replayed(measuring.engine, part, tell, len(replayed), len(recorded))
+        turns = {(at - turn * apart) % rounds for turn in range(min(times, rounds))}
+        part = [number for number in range(len(recorded)) if number % rounds in turns]
+        _replay(measuring.engine, recorded, part, seconds, tell)
     costs = measuring.costs()
-    return costs, _priced(recorded, replayed, costs)
+    return costs, _priced(recorded, seconds, costs)
 
 
 def against(
     engine: InProcessEngine, costs: PassCosts, recorded: Sequence[Recorded], tell: Tell = quiet
 ) -> list[Checked]:
-    """Replay the answers beside costs that were measured before."""
-    replayed = _replayed(engine, recorded, tell, 0, len(recorded))
-    return _priced(recorded, replayed, costs)
+    """Replay all answers, and all again, beside costs that were measured before."""
+    seconds: list[list[float]] = [[] for _ in recorded]
+    for _ in range(2):
+        _replay(engine, recorded, range(len(recorded)), seconds, tell)
+    return _priced(recorded, seconds, costs)
 
 
 def verdict(checked: Sequence[Checked]) -> Verdict:
@@ -113,24 +122,27 @@ def verdict(checked: Sequence[Checked]) -> Verdict:
     )
 
 
-def _replayed(
-    engine: InProcessEngine, part: Sequence[Recorded], tell: Tell, done: int, total: int
-) -> list[tuple[float, float]]:
-    found = []
-    for at, one in enumerate(part, 1):
-        forwards, sampling = one.trace.forwards, one.trace.sampling
-        if not done and at == 1:
-            replay(engine, forwards, sampling)  # memory grows, threads are tried
-        found.append((replay(engine, forwards, sampling), replay(engine, forwards, sampling)))
-        tell("replaying answers", done + at, total)
-    return found
+def _replay(
+    engine: InProcessEngine,
+    recorded: Sequence[Recorded],
+    part: Sequence[int],
+    seconds: Sequence[list[float]],
+    tell: Tell,
+) -> None:
+    """Those answers once more."""
+    for done, number in enumerate(part, 1):
+        trace = recorded[number].trace
+        if not any(seconds):
+            replay(engine, trace.forwards, trace.sampling)  # memory grows, threads are tried
+        seconds[number].append(replay(engine, trace.forwards, trace.sampling))
+        tell("replaying answers", done, len(part))
 
 
 def _priced(
-    recorded: Sequence[Recorded], replayed: Sequence[tuple[float, float]], costs: PassCosts
+    recorded: Sequence[Recorded], seconds: Sequence[Sequence[float]], costs: PassCosts
 ) -> list[Checked]:
     found = []
-    for one, (first, second) in zip(recorded, replayed, strict=True):
+    for one, replays in zip(recorded, seconds, strict=True):
         told = price(one.trace.forwards, costs, beyond=True)
-        found.append(Checked(told.passes, first, second, told.outside))
+        found.append(Checked(told.passes, tuple(replays), told.outside))
     return found

@@ -23,7 +23,6 @@ from rstitch.latency.grid import Point, Room
 from rstitch.types import Side
 
 TIMED = 3
-"""Passes of a point in a round that count; one before does not."""
 WARM, WARM_SECONDS = 16, 1.0
 """Passes of each number of tokens (by powers of two) before the first that counts: the engine tries
 there how many threads are best. They are cut short where they take long."""
@@ -47,10 +46,14 @@ class Measuring:
     budget: float = float("inf")
     """Seconds for all rounds, about; what does not fit is left out, but for the grid's core."""
     rounds: int = 3
+    timed: int = TIMED
+    """Passes of a point in a round that count; one before them does not."""
     seen: dict[tuple[Side, Point], list[float]] = field(default_factory=dict)
     left_out: list[Point] = field(default_factory=list)
     hosts: list[host.Seen] = field(default_factory=list)
     _warm: set[tuple[Side, int]] = field(default_factory=set)
+    _warming: float = 0.0
+    """Seconds of this round that went into it; they are not of the budget."""
     _points: list[Point] = field(init=False)
     _core: int = field(init=False)
 
@@ -66,12 +69,14 @@ class Measuring:
     def round(self, tell: Tell = quiet) -> None:
         """All points once more. Leaves no row open, whatever happens."""
         started, done, first = time.perf_counter(), 0, not self.seen
+        self._warming = 0.0
         for rows, points in groupby(list(self._points), key=lambda point: point.rows):
             with Bench(self.engine) as bench:
                 for point in self._at(bench, rows, points):
                     done += 1
                     tell("measuring passes", done, len(self._points))
-                    late = time.perf_counter() - started > self.budget / self.rounds
+                    spent = time.perf_counter() - started - self._warming
+                    late = spent > self.budget / self.rounds
                     if first and late and done >= self._core:
                         self._cut(point)
                         break
@@ -120,7 +125,7 @@ class Measuring:
         for side, rows in able.items():
             bench.grow(side, rows, point.cached)
             self._warm_up(bench, side, rows, point)
-        for side, turn in _order(list(able), point.new):
+        for side, turn in _order(list(able), point.new, self.timed):
             seconds = bench.seconds(side, able[side], [point.new] * point.rows)
             bench.grow(side, able[side], point.cached)
             if turn:
@@ -135,16 +140,17 @@ class Measuring:
             if time.perf_counter() - started > WARM_SECONDS:
                 break
         self._warm.add(size)
+        self._warming += time.perf_counter() - started
 
     def _cut(self, last: Point) -> None:
         at = self._points.index(last) + 1
         self._points, self.left_out = self._points[:at], self._points[at:]
 
 
-def _order(sides: list[Side], new: int) -> list[tuple[Side, int]]:
+def _order(sides: list[Side], new: int, timed: int) -> list[tuple[Side, int]]:
     """(side, turn): a decode step follows one of its own side, a catch-up or prefill one of the
     other, whose weights have then pushed its own out of the caches."""
-    turns = range(1 + TIMED)
+    turns = range(1 + timed)
     if new == 1:
         return [(side, turn) for side in sides for turn in turns]
     return [(side, turn) for turn in turns for side in sides]

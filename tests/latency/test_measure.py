@@ -10,7 +10,7 @@ from rstitch.engine.request import Request
 from rstitch.errors import BadRequest
 from rstitch.latency import check, grid
 from rstitch.latency.forms import TERMS
-from rstitch.latency.measure import Measuring, typical
+from rstitch.latency.measure import Measuring, Tell, quiet, typical
 from rstitch.latency.price import price
 from rstitch.latency.recorded import Recorded, label
 from rstitch.latency.replay import replay
@@ -125,12 +125,29 @@ def test_a_check_measures_between_replays_and_finds_no_error_here() -> None:
         check.verdict([])
 
 
+@pytest.mark.parametrize(("rounds", "times"), [(1, 2), (3, 2), (5, 4), (2, 6)])
+def test_replays_of_an_answer_lie_in_different_rounds(rounds: int, times: int) -> None:
+    """The clock is slower by half after each round, so no two of them take the same."""
+    pace = [1.0]
+
+    class Slowing(Measuring):
+        def round(self, tell: Tell = quiet) -> None:
+            super().round(tell)
+            pace[0] *= 1.5
+
+    engine = costed(lambda side, shape: pace[0] * truth(side, shape))
+    measuring = Slowing(engine, rows=2, context=64, rounds=rounds)
+    _, checked = check.measured(measuring, [ANSWER] * 7, times)
+    for one in checked:
+        assert len(one.replays) == min(times, max(2, rounds)) == len(set(one.replays))
+
+
 def test_the_bars_of_a_check() -> None:
     """Replays 4 % apart allow a median error of 6 %; the 95th percentile stays at 15 %."""
-    apart = [check.Checked(1.055, 0.98, 1.02, 0)] * 20
+    apart = [check.Checked(1.055, (0.98, 1.02), 0)] * 20
     assert check.verdict(apart).allowed == pytest.approx(0.06)
     assert check.verdict(apart).holds
-    assert not check.verdict([*apart[:18], *[check.Checked(1.3, 1.0, 1.0, 0)] * 2]).holds
+    assert not check.verdict([*apart[:18], *[check.Checked(1.3, (1.0, 1.0), 0)] * 2]).holds
 
 
 def test_a_path_that_holds_no_passes(tmp_path: Path) -> None:
