@@ -5,6 +5,7 @@
 
 DIR holds a run of `rstitch train-router` per seed (DIR/seed-0, ...), which is made where it is not
 there, for the built-in pair or another preset with its LLM (the bars are about the built-in one).
+What each rule came to is kept in DIR/trials.jsonl, so a run that is interrupted goes on.
 Each family of rules is tuned on dev alike: of its settings that are not inferior to the LLM alone
 (lower end of the paired one-sided 95 % interval above -0.6 points, as `benchmarks.tau` has it), the
 fastest. 1,000 problems cannot tell that from luck, so they only say which settings are tried on
@@ -30,6 +31,7 @@ import torch
 import rstitch
 from benchmarks.acceptance import hindsight
 from benchmarks.common import finish, parsed, parser, progress, say, show_bars
+from benchmarks.trials import Trials
 from benchmarks.veto import Veto
 from rstitch.api import Stitch
 from rstitch.costs import LinearCosts
@@ -44,7 +46,7 @@ from rstitch.router import labels
 from rstitch.router.policies import Held, held
 from rstitch.router.prices import PassPrices, Price
 from rstitch.router.problems import Graded, graded, task_of
-from rstitch.router.trial import Trial, tried
+from rstitch.router.trial import Trial
 from rstitch.router.warm import Shape, Trainable, fit
 
 TAUS = (0.02, 0.03, 0.04, 0.05, 0.07, 0.1)
@@ -164,7 +166,7 @@ def line(name: str, trial: Trial, gate: Trial) -> dict[str, Any]:
 
 def oracle(stitch: Stitch, tau: float, n: int, price: Price) -> dict[str, float]:
     """The ceiling: the gate at the best tau, with hindsight, on dev."""
-    plain, veto = [], []
+    plain, veto = list[float](), list[float]()
     for i, one in enumerate(spread(drawn("dev"), n)):
         found = hindsight(stitch, one, tau)
         for seconds, positions in ((plain, ()), (veto, found.positions)):
@@ -196,21 +198,24 @@ def asked_of(name: str, n: int, verifier: Verifier, seeds: Sequence[int] = (0,))
 
 
 def tuned(
-    stitch: Stitch, runs: Mapping[int, Path], price: Price, quick: bool, verifier: Verifier
+    trials: Trials, runs: Mapping[int, Path], n: int, quick: bool, verifier: Verifier
 ) -> tuple[dict[str, Row], dict[str, Row]]:
-    """What is chosen of each family on dev, and everything that was tried there on the few."""
+    """What is chosen of each family on n problems of dev, and everything that was tried there on a
+    quarter of them (60 at least)."""
     thin = slice(None, None, 3 if quick else 1)
-    few = asked_of("dev", 60 if quick else 1000, verifier)
-    many = asked_of("dev", 90 if quick else 4000, verifier, DEV_SEEDS)
+    few = asked_of("dev", max(60, n // 4), verifier)
+    many = asked_of("dev", n, verifier, DEV_SEEDS)
 
     def run(rules: Mapping[str, tuple[str, Policy]], asked: Sequence[Graded]) -> dict[str, Row]:
         found: dict[str, Row] = {}
         for key, (setting, rule) in rules.items():
-            found[key] = setting, rule, tried(stitch, asked, rule, price, MAX_TOKENS)
+            found[key] = setting, rule, trials.of(asked, rule)
             progress(f"{len(asked)} of dev, {key}: {found[key][2].told()}")
         return found
 
-    rules = {f"{family}|{one}": (one, rule) for family, one, rule in families(stitch, runs, thin)}
+    rules = {
+        f"{family}|{one}": (one, rule) for family, one, rule in families(trials.stitch, runs, thin)
+    }
     llm = {"llm": ("", make("llm"))}
     rows = run(rules, few)
     kept = shortlist(rows, run(llm, few)["llm"][2])
@@ -226,22 +231,26 @@ def main() -> None:
     options.add_argument("--seeds", default="0,1,2")
     options.add_argument("--pair", default="builtin", help="a preset")
     options.add_argument("--profile", type=Path, help="prices of a training, of an idle machine")
-    options.add_argument("--problems", type=int, default=4000, help="of test at most")
+    options.add_argument("--problems", type=int, default=4000, help="of dev and test")
     args = parsed(options)
     seeds = [int(one) for one in args.seeds.split(",")][: 1 if args.quick else None]
     n_test, n_veto = (60, 2) if args.quick else (args.problems, 60)
+    n_dev = 90 if args.quick else args.problems
     runs = {seed: trained(args, seed) for seed in seeds}
     found = read_card(str(runs[seeds[0]]))["prices"]
     price = PassPrices(LinearCosts(tuple(found["base"]), tuple(found["per_row"])))
     with rstitch.load(args.pair, max_rows=64) as stitch, Verifier() as verifier:
-        chosen, rows = tuned(stitch, runs, price, args.quick, verifier)
+        trials = Trials(args.runs / "trials.jsonl", stitch, price, MAX_TOKENS)
+        chosen, rows = tuned(trials, runs, n_dev, args.quick, verifier)
         tau = float(chosen["tau"][0])
-        told = {"dev": {k: line(f"{k} {v[0]}", v[2], chosen["tau"][2]) for k, v in chosen.items()}}
+        told: dict[str, Any] = {
+            "dev": {k: line(f"{k} {v[0]}", v[2], chosen["tau"][2]) for k, v in chosen.items()}
+        }
         test = asked_of("test", n_test, verifier, (TEST_SEED,))
-        told["test"] = on_split(stitch, test, f"test, seed {TEST_SEED}", chosen, price)
+        told["test"] = on_split(trials, test, f"test, seed {TEST_SEED}", chosen)
         for name in OOD:
             asked = asked_of(name, n_test // 4, verifier)
-            told[name] = on_split(stitch, asked, name, chosen, price)
+            told[name] = on_split(trials, asked, name, chosen)
         ceiling = oracle(stitch, tau, n_veto, price)
     ratios = [r["faster"] for k, r in told["test"].items() if k.startswith("router")]
     lows = [r["points_low"] for k, r in told["test"].items() if k.startswith("router")]
@@ -260,20 +269,16 @@ def main() -> None:
 
 
 def on_split(
-    stitch: Stitch,
-    asked: Sequence[Graded],
-    name: str,
-    chosen: Mapping[str, Row],
-    price: Price,
+    trials: Trials, asked: Sequence[Graded], name: str, chosen: Mapping[str, Row]
 ) -> dict[str, Any]:
     """What was chosen, and the LLM alone, on a split that nothing was chosen on."""
     say(f"{name}, {len(asked)} problems")
     rules = {**{k: v[1] for k, v in chosen.items()}, "llm": make("llm")}
-    trials = {}
+    found = {}
     for family, rule in rules.items():
-        trials[family] = tried(stitch, asked, rule, price, MAX_TOKENS)
+        found[family] = trials.of(asked, rule)
         progress(f"{name}, {family}")
-    return {family: line(family, one, trials["tau"]) for family, one in trials.items()}
+    return {family: line(family, one, found["tau"]) for family, one in found.items()}
 
 
 if __name__ == "__main__":
