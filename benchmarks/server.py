@@ -5,7 +5,9 @@
 `rstitch serve` and a load generator, each a process of its own, on loopback: N clients in a closed
 loop have streams of greedy answers to test problems of every kind, written by the built-in pair or
 by its LLM alone, in turn. Beside them 16 in flight on the bare engine, in this process, while the
-server is idle. Counted is from the Nth answer's end to that of the last but N.
+server is idle: once with the machine to itself, and once beside a process that takes as much of it
+as HTTP and the generator do, which is the ceiling of an engine behind a server on this machine.
+Counted is from the Nth answer's end to that of the last but N.
 
 Fairness: a client asks one after the other while 64 clients of another key flood the server. Its
 p95 is held against two definitions of its fair share. Half of the machine: its p95 where both keys
@@ -18,7 +20,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +28,7 @@ import numpy as np
 
 import rstitch
 from benchmarks import inflight
+from benchmarks.busy import beside
 from benchmarks.common import finish, parsed, parser, progress, say, show_bars
 from benchmarks.load import Answer, Done, Generator, Group, generator
 from benchmarks.served import HOST, Server, serve
@@ -40,6 +43,7 @@ OVERHEAD = 1.10
 FAIR = 1.5
 BARE, FLOOD = 16, 64
 MODELS = {"stitched": "builtin", "llm": "builtin-llm"}
+ENGINES = ("bare", "beside")
 KEYS = {name: f"rs-benchmark-{name}" for name in ("load", "flood")}
 POINTS = (0.5, 0.95, 0.99)
 HALF = EngineConfig().max_rows // 2
@@ -112,25 +116,34 @@ def bare(stitch: Stitch, answers: int, run: inflight.Run) -> None:
     inflight.Loop(stitch, policy, itertools.cycle(chosen), BARE).run(answers, run)
 
 
+def taken(server: Server, load: Generator) -> float:
+    """Of a core, by HTTP and the generator, with BARE clients."""
+    before = server.http_cpu()
+    done = ask(load, MODELS["stitched"], BARE, 4 * BARE)
+    return (server.http_cpu() - before + done.cpu) / done.wall
+
+
 def level(
-    load: Generator, stitch: Stitch, clients: int, answers: int, rounds: int
+    load: Generator, stitch: Stitch, clients: int, answers: int, rounds: int, share: float
 ) -> dict[str, Any]:
     """All at one number of clients, in blocks that change places."""
-    runs, engine = {name: Run() for name in MODELS}, inflight.Run()
+    runs, engines = {name: Run() for name in MODELS}, {name: inflight.Run() for name in ENGINES}
     for number in range(rounds):
-        names = [*MODELS, *(["bare"] if clients == BARE else [])]
+        names = [*MODELS, *(ENGINES if clients == BARE else [])]
         for name in names[number % len(names) :] + names[: number % len(names)]:
-            if name == "bare":
-                bare(stitch, answers, engine)
-            else:
+            if name in MODELS:
                 runs[name].add(ask(load, MODELS[name], clients, answers), clients)
+                continue
+            with beside(share) if name == "beside" else nullcontext():
+                bare(stitch, answers, engines[name])
     found: dict[str, Any] = {"clients": clients}
     found |= {name: run.told() for name, run in runs.items()}
     found["over_llm"] = runs["stitched"].rate / runs["llm"].rate
     found["lost"] = [reason for run in runs.values() for reason in run.lost]
-    if engine.answers:
-        found["bare_answers_per_second"] = engine.rate
-        found["overhead"] = engine.rate / runs["stitched"].rate
+    if clients == BARE:
+        found |= {f"{name}_answers_per_second": run.rate for name, run in engines.items()}
+        found["overhead"] = engines["bare"].rate / runs["stitched"].rate
+        found["overhead_of_what_is_left"] = engines["beside"].rate / runs["stitched"].rate
     return found
 
 
@@ -161,6 +174,7 @@ def show(row: dict[str, Any]) -> None:
     told = f"    {row['over_llm']:.2f}x the LLM alone, {len(row['lost'])} lost"
     if "overhead" in row:
         told += f"; bare engine {row['bare_answers_per_second']:.1f}/s: {row['overhead']:.3f}x"
+        told += f", beside as busy a process {row['beside_answers_per_second']:.1f}/s"
     say(told)
 
 
@@ -183,20 +197,20 @@ def opened() -> Iterator[tuple[Server, Generator, Stitch]]:
         yield server, load, stitch
 
 
-def measure(load: Generator, stitch: Stitch, quick: bool) -> dict[str, Any]:
+def measure(server: Server, load: Generator, stitch: Stitch, quick: bool) -> dict[str, Any]:
     sizes, rounds = ((4, 16), 1) if quick else ((1, 4, 16, 64), 3)
     for model in MODELS.values():  # step costs, threads and memory are found here
         ask(load, model, BARE, 8)
     bare(stitch, 8, inflight.Run())
-    levels = []
+    share, levels = taken(server, load), []
     for clients in sizes:
         answers = 2 * clients if quick else max(64, 3 * clients)
-        levels.append(level(load, stitch, clients, answers, rounds))
+        levels.append(level(load, stitch, clients, answers, rounds, share))
         show(levels[-1])
         progress(f"{clients} clients: done")
     fair = fairness(load, 12 if quick else 100)
     show_fair(fair)
-    return {"levels": levels, "fair": fair}
+    return {"levels": levels, "fair": fair, "http_and_generator_cpu": share}
 
 
 def bars_of(found: dict[str, Any]) -> dict[str, bool]:
@@ -217,7 +231,7 @@ def main() -> None:
     say("  N model    answers  tokens   first     p95     p99  answer     p95     p99      CPU")
     started = time.perf_counter()
     with opened() as (server, load, stitch):
-        found = measure(load, stitch, args.quick)
+        found = measure(server, load, stitch, args.quick)
         found |= {"tau": stitch.tau, "server_cpu_seconds": server.cpu()}
     found |= {"bars": bars_of(found), "seconds": time.perf_counter() - started}
     show_bars(found["bars"])

@@ -50,16 +50,20 @@ class Bench:
     def fits(self, side: Side, rows: int, tokens: int) -> bool:
         return self.engine.runners[side].fits([tokens] * rows)
 
-    def grow(self, side: Side, rows: Many[Row], cached: int) -> None:
-        """Feed all of them up to so many tokens, untimed, or cut them back to it."""
+    def grow(self, side: Side, rows: Many[Row], cached: Many[int]) -> None:
+        """Feed each of them up to so many tokens, untimed, or cut it back to them."""
         runner, most = self.engine.runners[side], self.engine.config.max_step_tokens
-        chunk = max(1, most // len(rows))
-        while (have := runner.cached(rows[0])) < cached:
-            tokens = _tokens(have, min(chunk, cached - have), runner.vocab_size)
-            runner.extend([Extend(row, tokens) for row in rows])
-        for row in rows:
-            if runner.cached(row) > cached:
-                runner.truncate(row, cached)
+        wanted = dict(zip(rows, cached, strict=True))
+        while short := [row for row in rows if runner.cached(row) < wanted[row]]:
+            chunk, fed = max(1, most // len(short)), []
+            for row in short:
+                have = runner.cached(row)
+                tokens = _tokens(have, min(chunk, wanted[row] - have), runner.vocab_size)
+                fed.append(Extend(row, tokens))
+            runner.extend(fed)
+        for row, length in wanted.items():
+            if runner.cached(row) > length:
+                runner.truncate(row, length)
 
     def seconds(self, side: Side, rows: Many[Row], counts: Many[int]) -> float:
         """Of one pass that feeds row i counts[i] tokens and reads what follows, as a step does."""

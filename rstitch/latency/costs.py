@@ -11,7 +11,8 @@ from rstitch.latency.forms import Form, Kind, kind_of
 from rstitch.latency.shape import Shape
 from rstitch.types import Side
 
-KINDS: tuple[Kind, ...] = ("one", "decode", "catch-up", "prefill")
+KINDS: tuple[Kind, ...] = ("one", "decode", "catch-up", "catch-ups", "prefill", "prefills")
+"""Those that are alike lie side by side."""
 TYPICAL = 4
 """The line for the waiting table is that of contexts this part as long as the longest measured."""
 

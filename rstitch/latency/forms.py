@@ -3,12 +3,15 @@
 R-Stitch prices a prefill as `a N_inf N_kv + b N_inf^2 + c N_inf + d` and a decode step as
 `c N_kv + d`, one row at a time. With several rows each term is summed over them, and a row costs
 something by itself. One line does not fit a step of one row and of many (another product is
-run), nor a catch-up of 5 tokens and a prompt of 500, so there are four kinds of pass:
+run, and rows that feed different numbers of tokens attend apart), nor a catch-up of 5 tokens and a
+prompt of 500, so there are six kinds of pass:
 
     one        one row, one token            c k + d
     decode     one token a row               c sum k + e rows + d
-    catch-up   at most 16 tokens a row       a sum n k + b sum n^2 + c sum n + f sum k + e rows + d
-    prefill    more                          the same, with its own numbers
+    catch-up   one row, at most 16 tokens    a n k + b n^2 + c n + f k + d
+    catch-ups  several, at most 16 each      a sum n k + b sum n^2 + c sum n + f sum k + e rows + d
+    prefill    one row, more                 as catch-up, with its own numbers
+    prefills   several, one with more        as catch-ups, with its own numbers
 """
 
 from __future__ import annotations
@@ -22,12 +25,14 @@ import numpy as np
 from rstitch.latency import fit
 from rstitch.latency.shape import CATCH_UP, Shape
 
-Kind = Literal["one", "decode", "catch-up", "prefill"]
+Kind = Literal["one", "decode", "catch-up", "catch-ups", "prefill", "prefills"]
 TERMS: dict[Kind, tuple[str, ...]] = {
     "one": ("cached", "pass"),
     "decode": ("cached", "rows", "pass"),
-    "catch-up": ("cross", "squares", "tokens", "cached", "rows", "pass"),
-    "prefill": ("cross", "squares", "tokens", "cached", "rows", "pass"),
+    "catch-up": ("cross", "squares", "tokens", "cached", "pass"),
+    "catch-ups": ("cross", "squares", "tokens", "cached", "rows", "pass"),
+    "prefill": ("cross", "squares", "tokens", "cached", "pass"),
+    "prefills": ("cross", "squares", "tokens", "cached", "rows", "pass"),
 }
 """What a coefficient (seconds) is multiplied with; "pass" is 1."""
 FOLDS = 5
@@ -38,7 +43,9 @@ LEAST = 2
 def kind_of(shape: Shape) -> Kind:
     if shape.tokens == shape.rows:
         return "one" if shape.rows == 1 else "decode"
-    return "catch-up" if shape.widest <= CATCH_UP else "prefill"
+    if shape.rows == 1:
+        return "catch-up" if shape.widest <= CATCH_UP else "prefill"
+    return "catch-ups" if shape.widest <= CATCH_UP else "prefills"
 
 
 @dataclass(frozen=True, slots=True)

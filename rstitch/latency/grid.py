@@ -1,4 +1,9 @@
-"""Which passes are measured: new tokens x cached tokens x rows, as far as a side can hold them."""
+"""Which passes are measured: new tokens x cached tokens x rows, as far as a side can hold them.
+
+Rows of one pass are seldom alike, and a pass whose rows are is cheaper than one whose rows are not.
+So several rows have contexts of different lengths here too, and where they feed more than a token,
+different numbers of them.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +12,45 @@ from dataclasses import dataclass
 
 from rstitch.latency.shape import CATCH_UP, Shape
 
-FEW_ROWS = 4
-"""More rows than this are measured up to half of the context only: filling them takes long."""
 PARTS = (32, 8, 4, 2)
-"""Cached tokens, as parts of the context."""
+"""Cached tokens of one row, as parts of the context."""
+FEWER = (8, 2)
+"""Those of several: filling them takes long."""
+FEW_ROWS = 4
+"""So many are measured at the context's end too."""
+UNEVEN = 8
+"""Rows of a batch of prompts feed up to so many tokens less than the widest, less one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """All rows alike: so many, each feeding `new` tokens after `cached`."""
+    """So many rows, which feed up to `new` tokens after up to `cached`."""
 
     rows: int
     new: int
     cached: int
+    lone: bool = False
+    """One row feeds so many, and the others catch up beside it."""
+
+    @property
+    def widths(self) -> list[int]:
+        """New tokens of each row; the first has the most."""
+        if self.rows == 1 or self.new == 1:
+            return [self.new] * self.rows
+        if self.lone:
+            return [self.new, *(1 << at % 4 for at in range(1, self.rows))]
+        if self.new > CATCH_UP:
+            return [self.new - at % UNEVEN for at in range(self.rows)]
+        return [max(1, self.new >> at % 4) for at in range(self.rows)]
+
+    @property
+    def contexts(self) -> list[int]:
+        """Cached tokens of each row; the first has the most."""
+        return [self.cached - at % 4 * self.cached // 8 for at in range(self.rows)]
 
     @property
     def shape(self) -> Shape:
-        return Shape.even(self.rows, self.new, self.cached)
+        return Shape.of(zip(self.widths, self.contexts, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +66,12 @@ class Room:
 
 def points(room: Room) -> list[Point]:
     """By rows, then by cached tokens, then by new ones: rows are filled once and only grow. `core`
-    comes first."""
-    every = [point for rows in _doubling(1, room.rows) for point in _of_rows(rows, room)]
-    return list(dict.fromkeys([*core(room), *every]))
+    comes first, then one row, as many as may be, and what lies between, from the middle on: what
+    comes last is left out where time is short."""
+    one, *between, most = [*_doubling(1, room.rows)] if room.rows > 1 else [1, 1]
+    middle = len(between) // 2
+    sizes = [one, most, *sorted(between, key=lambda rows: abs(between.index(rows) - middle))]
+    return list(dict.fromkeys([*core(room), *(p for rows in sizes for p in _of_rows(rows, room))]))
 
 
 def core(room: Room) -> list[Point]:
@@ -53,32 +83,37 @@ def core(room: Room) -> list[Point]:
         *(Point(1, new, long) for new in (1, CATCH_UP, most)),
         *(Point(2, 1, cached) for cached in (short, long)),
         *(Point(room.rows, new, cached) for cached in (0, short) for new in (1, 4)),
+        *(Point(room.rows, 2 * CATCH_UP, cached, lone=True) for cached in (0, short)),
     ]
     return [point for point in dict.fromkeys(wanted) if _is_in(point, room)]
 
 
 def _is_in(point: Point, room: Room) -> bool:
-    fits = point.cached + point.new <= room.context and point.rows * point.new <= room.tokens
-    return fits and point.rows <= room.rows and (point.cached > 0 or point.new > 1)
+    fits = point.cached + point.new <= room.context and sum(point.widths) <= room.tokens
+    alone = point.lone and point.rows == 1
+    return fits and point.rows <= room.rows and (point.cached > 0 or point.new > 1) and not alone
 
 
 def _of_rows(rows: int, room: Room) -> Iterator[Point]:
-    levels = sorted({0, *(room.context // part for part in PARTS)})
+    levels = sorted({0, *(room.context // part for part in (PARTS if rows == 1 else FEWER))})
     if rows <= FEW_ROWS:
         levels.append(room.context - 1)
     for cached in levels:
-        for new in _widths(rows, room):
-            # More than a catch-up is met with few rows at once.
-            if cached + new <= room.context and (cached or new > 1):
-                yield Point(rows, new, cached)
+        for point in _of_width(rows, cached, room):
+            if _is_in(point, room):
+                yield point
 
 
-def _widths(rows: int, room: Room) -> list[int]:
-    most = min(room.context, room.tokens // rows)
-    catch_ups = [new for new in (1, 2, 4, 8, CATCH_UP) if new <= most]
-    prefills = _doubling(2 * CATCH_UP, most, 4) if most > CATCH_UP else []
-    thinned = rows not in (1, FEW_ROWS, 16)  # two in three numbers of rows: the terms are linear
-    return [1, *catch_ups[2::2]] if thinned else [*catch_ups, *prefills]
+def _of_width(rows: int, cached: int, room: Room) -> Iterator[Point]:
+    """A token, catch-ups, prefills. Many rows have prompts at once only where nothing is cached."""
+    most = min(room.context - cached, room.tokens // rows)
+    for new in (1, 2, 4, 8, CATCH_UP):
+        yield Point(rows, new, cached)
+    for new in _doubling(2 * CATCH_UP, room.context - cached):
+        yield Point(rows, new, cached, lone=rows > 1)
+    if rows > 1 and not cached and most > CATCH_UP:
+        for new in _doubling(2 * CATCH_UP, most, 4):
+            yield Point(rows, new, cached)
 
 
 def _doubling(first: int, last: int, by: int = 2) -> list[int]:

@@ -23,6 +23,9 @@ from rstitch.latency.grid import Point, Room
 from rstitch.types import Side
 
 TIMED = 3
+RUN = {Side.SLM: 6, Side.LLM: 2}
+"""Decode steps that a side takes in a row, as in an answer: the first after the other side's find
+neither weights nor code in the caches, so as many of a point count at least."""
 WARM, WARM_SECONDS = 16, 1.0
 """Passes of each number of tokens (by powers of two) before the first that counts: the engine tries
 there how many threads are best. They are cut short where they take long."""
@@ -47,7 +50,8 @@ class Measuring:
     """Seconds for all rounds, about; what does not fit is left out, but for the grid's core."""
     rounds: int = 3
     timed: int = TIMED
-    """Passes of a point in a round that count; one before them does not."""
+    """Passes of a point in a round that count, `RUN` of decode steps at least; one before them does
+    not."""
     seen: dict[tuple[Side, Point], list[float]] = field(default_factory=dict)
     left_out: list[Point] = field(default_factory=list)
     hosts: list[host.Seen] = field(default_factory=list)
@@ -123,11 +127,11 @@ class Measuring:
             if bench.fits(side, point.rows, point.cached + point.new)
         }
         for side, rows in able.items():
-            bench.grow(side, rows, point.cached)
+            bench.grow(side, rows, point.contexts)
             self._warm_up(bench, side, rows, point)
         for side, turn in _order(list(able), point.new, self.timed):
-            seconds = bench.seconds(side, able[side], [point.new] * point.rows)
-            bench.grow(side, able[side], point.cached)
+            seconds = bench.seconds(side, able[side], point.widths)
+            bench.grow(side, able[side], point.contexts)
             if turn:
                 self.seen.setdefault((side, point), []).append(seconds)
 
@@ -135,8 +139,8 @@ class Measuring:
         size = side, point.shape.tokens.bit_length()
         started = time.perf_counter()
         for _ in range(0 if size in self._warm else WARM):
-            bench.seconds(side, rows, [point.new] * point.rows)
-            bench.grow(side, rows, point.cached)
+            bench.seconds(side, rows, point.widths)
+            bench.grow(side, rows, point.contexts)
             if time.perf_counter() - started > WARM_SECONDS:
                 break
         self._warm.add(size)
@@ -150,10 +154,9 @@ class Measuring:
 def _order(sides: list[Side], new: int, timed: int) -> list[tuple[Side, int]]:
     """(side, turn): a decode step follows one of its own side, a catch-up or prefill one of the
     other, whose weights have then pushed its own out of the caches."""
-    turns = range(1 + timed)
     if new == 1:
-        return [(side, turn) for side in sides for turn in turns]
-    return [(side, turn) for turn in turns for side in sides]
+        return [(side, turn) for side in sides for turn in range(1 + max(timed, RUN[side]))]
+    return [(side, turn) for turn in range(1 + timed) for side in sides]
 
 
 def typical(seconds: list[float]) -> float:

@@ -22,7 +22,7 @@ from rstitch.latency.costs import Host, PassCosts
 from rstitch.latency.forms import TERMS, Error, Form, Kind, Limits
 from rstitch.types import Side
 
-VERSION = 2
+VERSION = 3
 HARDWARE = ("cpu", "cores", "gpu", "device", "dtype", "engine", "compile", "threads")
 """What has to be the same for a profile to say something about a machine."""
 MACHINE = HARDWARE[:3]

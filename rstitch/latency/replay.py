@@ -34,6 +34,6 @@ def replay(
                 )
             if one.side not in rows:
                 rows[one.side] = bench.rows(one.side, 1)
-            bench.grow(one.side, rows[one.side], one.context - one.new_tokens)
+            bench.grow(one.side, rows[one.side], [one.context - one.new_tokens])
             total += bench.seconds(one.side, rows[one.side], [one.new_tokens])
     return total

@@ -29,8 +29,8 @@ def test_a_shape_by_hand() -> None:
 
 @pytest.mark.parametrize(
     ("rows", "kind"),
-    [([(1, 9)], "one"), ([(1, 9), (1, 0)], "decode"), ([(1, 9), (2, 0)], "catch-up")]
-    + [([(16, 0)], "catch-up"), ([(1, 9), (17, 0)], "prefill")],
+    [([(1, 9)], "one"), ([(1, 9), (1, 0)], "decode"), ([(1, 9), (2, 0)], "catch-ups")]
+    + [([(16, 0)], "catch-up"), ([(17, 0)], "prefill"), ([(1, 9), (17, 0)], "prefills")],
 )
 def test_kinds_of_passes(rows: list[tuple[int, int]], kind: str) -> None:
     assert kind_of(Shape.of(rows)) == kind
@@ -100,9 +100,9 @@ def test_a_price_is_the_sum_of_its_passes() -> None:
     passes = forwards(("slm", 20, 20), ("slm", 1, 21), ("llm", 3, 21))
     found = price(passes, costs(limits))
     want = (
-        (2e-7 * 400 + 2e-5 * 20 + 2e-4 + 4e-3)
+        (2e-7 * 400 + 2e-5 * 20 + 4e-3)
         + (2e-6 * 20 + 1e-3)
-        + 5 * (4e-8 * 54 + 1e-7 * 9 + 3e-5 * 3 + 1e-6 * 18 + 1e-4 + 2e-3)
+        + 5 * (4e-8 * 54 + 1e-7 * 9 + 3e-5 * 3 + 1e-6 * 18 + 2e-3)
     )
     assert found.passes == pytest.approx(want) and found.outside == 0
     assert found.host == pytest.approx(3 * 1.1e-4)
@@ -129,6 +129,7 @@ def test_a_grid_stays_within_the_room_and_reaches_its_ends() -> None:
         points = grid.points(room)
         assert len(set(points)) == len(points)
         for one in points:
-            assert one.cached + one.new <= room.context and one.rows * one.new <= room.tokens
+            assert one.shape.longest <= room.context and one.shape.tokens <= room.tokens
+            assert len(one.widths) == one.rows and max(one.widths) == one.new
         assert max(one.rows for one in points) == room.rows
         assert max(one.cached + one.new for one in points) == room.context

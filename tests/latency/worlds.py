@@ -19,8 +19,10 @@ from tests.hashed import Clock
 TRUE: dict[Kind, tuple[float, ...]] = {
     "one": (2e-6, 1e-3),
     "decode": (3e-6, 2e-4, 1.5e-3),
-    "catch-up": (4e-8, 1e-7, 3e-5, 1e-6, 1e-4, 2e-3),
-    "prefill": (5e-8, 2e-7, 2e-5, 1e-6, 2e-4, 4e-3),
+    "catch-up": (4e-8, 1e-7, 3e-5, 1e-6, 2e-3),
+    "catch-ups": (4e-8, 1e-7, 3e-5, 1e-6, 1e-4, 3e-3),
+    "prefill": (5e-8, 2e-7, 2e-5, 1e-6, 4e-3),
+    "prefills": (5e-8, 2e-7, 2e-5, 1e-6, 2e-4, 5e-3),
 }
 """Coefficients of the SLM; the LLM's are five times as large."""
 FAR = Limits(10**6, 10**6, 10**6, 10**6)

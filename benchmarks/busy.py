@@ -1,0 +1,49 @@
+"""A process that takes a given part of one core, and no more: what others leave of a machine.
+
+    python -m benchmarks.busy SHARE
+
+Its work is cut into pieces of a millisecond or so, as that of a server or a client is.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rstitch.server.priority import LESS
+
+PIECE = 0.001
+"""Seconds of work at once."""
+
+
+@contextmanager
+def beside(share: float) -> Iterator[None]:
+    """One of it while entered, with the niceness of `rstitch serve`'s HTTP. share: 0 to 1."""
+    command = [sys.executable, "-m", "benchmarks.busy", str(share)]
+    with subprocess.Popen(command, cwd=Path(__file__).parents[1]) as process:
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+def main() -> None:
+    share = float(sys.argv[1])
+    os.nice(LESS)
+    started, spent = time.perf_counter(), time.process_time()
+    while True:
+        if time.process_time() - spent < share * (time.perf_counter() - started):
+            until = time.process_time() + PIECE
+            while time.process_time() < until:
+                pass
+        else:
+            time.sleep(PIECE)
+
+
+if __name__ == "__main__":
+    main()
