@@ -21,8 +21,9 @@ def test_what_is_compared(one: str, other: str, same: bool) -> None:
     assert (verdict(one) == verdict(other)) is same
 
 
-def test_the_agreement_is_told_and_the_clients_numbers_are_not_changed() -> None:
-    with serving(failures={"shadow": 1.0}) as running:
+@pytest.mark.parametrize("process", [False, True], ids=["here", "apart"])
+def test_the_agreement_is_told_and_the_clients_numbers_are_not_changed(process: bool) -> None:
+    with serving(process=process, failures={"shadow": 1.0}) as running:
 
         def told() -> dict[str, float]:
             return running.metrics()
