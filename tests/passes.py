@@ -50,6 +50,17 @@ class Raises:
             raise RuntimeError(self.text)
 
 
+@dataclass
+class Hangs:
+    """A pass that says that it has begun, by a file, and does not end."""
+
+    file: Path
+
+    def __call__(self, side: Side) -> None:
+        self.file.touch()
+        time.sleep(600)
+
+
 @contextmanager
 def obeying() -> Iterator[None]:
     """Engines' processes that are started meanwhile do as they are told."""
