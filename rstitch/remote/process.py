@@ -18,6 +18,8 @@ from rstitch.errors import SideLost
 from rstitch.remote.wire import Shape, Status, caused
 from rstitch.types import Side
 
+CHILD = "rstitch.remote.child"
+"""The module that it runs."""
 PATIENCE = 10.0
 """Seconds in which it has to end by itself: a step of a large model may be under way."""
 
@@ -32,7 +34,7 @@ class Process:
         with theirs:
             end = theirs.fileno()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "rstitch.remote.child", str(end)],
+                [sys.executable, "-m", CHILD, str(end)],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[end],
                 process_group=0,  # a terminal's Ctrl-C is for whoever started it

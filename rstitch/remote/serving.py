@@ -89,6 +89,8 @@ class Serving:
         """Until then the last status is good."""
         self._quiet = True
         """The engine was idle then."""
+        self._lost = 0
+        """Sides that it said were lost."""
         self._ended = threading.Event()
         self._closing = False
         self._pump: Pump | None = None  # its thread begins before there is a name for it
@@ -126,8 +128,14 @@ class Serving:
         self.pipe.send("measured", found, error)
 
     def _close(self) -> None:
+        threading.Thread(target=self._listen, daemon=True).start()
         self.engine.close()
         self._closing = True
+
+    def _listen(self) -> None:
+        """For the other end's end: to close waits for the step under way, which may hang."""
+        while True:
+            self.pipe.receive()
 
     # -- what happens ---------------------------------------------------------------------------
 
@@ -148,8 +156,7 @@ class Serving:
 
     def _send(self, events: list[Event]) -> None:
         now, news = time.monotonic(), None
-        self._quiet = self.engine.idle
-        failed = any(isinstance(event, Failed) for event in events)
-        if self._quiet or failed or now > self._fresh:
-            news, self._fresh = status(self.engine), now + FRESH
+        self._quiet, lost = self.engine.idle, len(self.engine.faults.lost)
+        if self._quiet or lost > self._lost or now > self._fresh:
+            news, self._fresh, self._lost = status(self.engine), now + FRESH, lost
         self.pipe.send("events", [packed(event) for event in events], news)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,8 +22,10 @@ from rstitch.errors import SideLost
 from rstitch.policy import make
 from rstitch.remote.engine import RemoteEngine
 from rstitch.remote.process import Process
+from rstitch.remote.serving import ORPHANED
 from rstitch.types import Failed, Finished, Side, Token
 from tests.pair import QUESTION, TAU, pair
+from tests.passes import Hangs, Raises, Slow, obeying, running_as
 
 PROC = Path("/proc/self/fd")
 PARENT = f"""
@@ -33,8 +39,8 @@ input()
 """
 
 
-def opened() -> Stitch:
-    return load(**pair().names, tau=TAU, process=True, max_rows=8)
+def opened(**settings: Any) -> Stitch:
+    return load(**pair().names, tau=TAU, process=True, max_rows=8, **settings)
 
 
 def process(on: Stitch) -> int:
@@ -50,10 +56,10 @@ def alive(pid: int) -> bool:
         return False
 
 
-def until_gone(pid: int, seconds: float = 10.0) -> None:
+def until(what: Callable[[], bool], seconds: float = 10.0) -> None:
     end = time.monotonic() + seconds
-    while alive(pid):
-        assert time.monotonic() < end, f"{pid} lives on"
+    while not what():
+        assert time.monotonic() < end, "it does not come to that"
         time.sleep(0.01)
 
 
@@ -116,9 +122,26 @@ def test_it_ends_with_its_parent(name: str) -> None:
         pid = int(parent.stdout.readline())
         assert alive(pid)
         parent.send_signal(getattr(signal, name))
-        until_gone(pid)
+        until(lambda: not alive(pid))
         assert parent.wait(10) == -getattr(signal, name)
         assert parent.stderr.read() == ""
+
+
+def test_one_that_hangs_while_it_closes_ends_with_its_parent_too(tmp_path: Path) -> None:
+    """As where a device hangs: whoever waits for it gives up at some time."""
+    with obeying():
+        found = opened()
+    engine, begun = found.engine, tmp_path / "begun"
+    assert isinstance(engine, RemoteEngine)
+    child = engine.process
+    with running_as(engine, Hangs(begun)):
+        engine.submit(long(found))
+        until(begun.exists)
+        engine._send("close")
+        with socket.socket(fileno=os.dup(child._pipe.fileno())) as pipe:
+            pipe.shutdown(socket.SHUT_RDWR)  # as the system does for a parent that is gone
+        engine._reader.join(30)
+    assert child._process.returncode == ORPHANED, "it had to be killed"
 
 
 def test_one_that_ends_while_it_loads_is_told() -> None:
@@ -172,3 +195,23 @@ def test_what_needs_a_side_that_is_lost_there_is_refused_here() -> None:
         engine._faults.lost[Side.LLM] = "the LLM is lost: gone"
         with pytest.raises(SideLost, match="gone"):
             engine.submit(long(found))
+
+
+def test_a_loss_is_known_with_what_comes_of_it() -> None:
+    """Though no answer fails by it, and others keep the engine at work."""
+    with obeying(), opened(measure_costs=False) as found:
+        engine, asked = found.engine, long(found)
+        rule = make("entropy", tau=0.0)
+        slow = running_as(engine, Slow(0.005))
+        with slow, running_as(engine, Raises("CUDA error: gone"), [Side.LLM]):
+            engine.submit(replace(asked, policy=make("slm")))
+            name = engine.submit(replace(asked, policy=rule, max_tokens=1, may_degrade=True))
+            ends = list[Finished]()
+            while not ends:
+                ends += [
+                    one
+                    for one in engine.step()
+                    if isinstance(one, Finished) and one.request == name
+                ]
+            assert engine.stats()["lost"].keys() == {"llm"} and not engine.idle
+        assert ends[0].usage.degraded

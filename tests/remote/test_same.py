@@ -30,8 +30,6 @@ class Mine(EntropyThreshold):
 
 @dataclass(frozen=True)
 class Fails(EntropyThreshold):
-    plain = False
-
     @classmethod
     def decide(cls, signals, state):
         raise ValueError("not today")

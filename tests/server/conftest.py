@@ -24,6 +24,21 @@ def server(shared: Running) -> Iterator[Running]:
 
 
 @pytest.fixture(scope="session")
+def apart() -> Iterator[Running]:
+    """The same with its engine in a process of its own, as `rstitch serve` has it."""
+    with serving(process=True) as running:
+        yield running
+
+
+@pytest.fixture(params=["shared", "apart"])
+def either(request: pytest.FixtureRequest) -> Iterator[Running]:
+    """A server, on the engine here and on one in a process of its own."""
+    running: Running = request.getfixturevalue(request.param)
+    yield running
+    running.assert_clean()
+
+
+@pytest.fixture(scope="session")
 def short() -> Iterator[Running]:
     """A server whose answers are a few tokens, so that there may be many."""
     with serving(limits={"max_tokens": 4, "default_max_tokens": 2, "max_n": 2}) as running:

@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,12 +14,13 @@ from typing import Any
 import httpx
 
 from rstitch.api import Stitch, load
+from rstitch.engine.engine import InProcessEngine
 from rstitch.server.config import ServerConfig
 from rstitch.server.keys import Keys
 from rstitch.server.running import Server
 from rstitch.server.served import Served
-from rstitch.types import Side
 from tests.models import assert_clean
+from tests.passes import Slow, obeying, running_as
 
 QUESTION = "Mia has 3 boxes with 7 apples each and gives 4 apples away. How many apples are left?"
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
@@ -28,6 +29,11 @@ CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 def asking(text: str = QUESTION, **fields: Any) -> dict[str, Any]:
     """A chat request."""
     return {"messages": [{"role": "user", "content": text}], **fields}
+
+
+def used(stats: dict[str, Any]) -> int:
+    """Pages that hold something of a request in flight."""
+    return sum(int(side["pages"]["used"]) for side in stats["kv"].values())
 
 
 @dataclass
@@ -47,6 +53,11 @@ class Running:
     @property
     def steps(self) -> int:
         return int(self.stitch.engine.stats()["steps"])
+
+    @property
+    def active(self) -> int:
+        """Answers in flight."""
+        return int(self.stitch.engine.stats()["active"])
 
     @property
     def url(self) -> str:
@@ -113,37 +124,18 @@ class Running:
 
     def assert_clean(self) -> None:
         assert self.idle()
-        assert_clean(self.stitch.engine)
+        engine = self.stitch.engine
+        if isinstance(engine, InProcessEngine):
+            assert_clean(engine)
+        else:
+            self.until(lambda: not used(engine.stats()))
         assert not self.served.loop.inboxes
         assert self.served.entry.queue.running == 0
 
 
-@contextmanager
-def running_as(
-    stitch: Stitch, before: Callable[[Side], None], sides: Iterable[Side] = Side
-) -> Iterator[None]:
-    """Call `before` ahead of every pass of these sides, in the engine's thread."""
-    kept = {side: stitch.engine.runners[side].extend for side in sides}
-
-    def patched(side: Side) -> Any:
-        def extend(*args: Any, **options: Any) -> Any:
-            before(side)
-            return kept[side](*args, **options)
-
-        return extend
-
-    for side in kept:
-        stitch.engine.runners[side].extend = patched(side)  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        for side, extend in kept.items():
-            stitch.engine.runners[side].extend = extend  # type: ignore[method-assign]
-
-
 def slowly(stitch: Stitch, seconds: float = 0.02) -> AbstractContextManager[None]:
     """Passes take that long at least: answers that last."""
-    return running_as(stitch, lambda side: time.sleep(seconds))
+    return running_as(stitch.engine, Slow(seconds))
 
 
 def config(**tables: dict[str, Any]) -> ServerConfig:
@@ -157,10 +149,15 @@ def config(**tables: dict[str, Any]) -> ServerConfig:
 
 @contextmanager
 def serving(
-    stitch: Stitch | None = None, keys: Keys | None = None, **tables: dict[str, Any]
+    stitch: Stitch | None = None,
+    keys: Keys | None = None,
+    process: bool = False,
+    **tables: dict[str, Any],
 ) -> Iterator[Running]:
-    """A server of that pair, or of the built-in one; it ends with the block."""
-    mine = load(threads=1, max_rows=8) if stitch is None else stitch
+    """A server of that pair, or of the built-in one; it ends with the block. process: its engine
+    has one of its own, which obeys `running_as`."""
+    with obeying():
+        mine = stitch or load(threads=1, max_rows=8, process=process)
     settings = config(**{"engine": {"max_rows": mine.engine.config.max_rows}, **tables})
     server = Server(Served(mine, settings, keys or Keys()))
     thread = threading.Thread(target=server.run, name="server")

@@ -22,7 +22,7 @@ def asked(running: Running, body: dict[str, Any]) -> tuple[threading.Thread, lis
     found: list[httpx.Response] = []
     thread = threading.Thread(target=lambda: found.append(running.http.post(CHAT, json=body)))
     thread.start()
-    running.until(lambda: running.stitch.engine.scheduler.active)
+    running.until(lambda: running.active)
     return thread, found
 
 

@@ -7,23 +7,15 @@ from typing import Any
 
 import pytest
 
-from tests.server.serving import CHAT, Running, asking, slowly
+from tests.passes import noting_stops
+from tests.server.serving import CHAT, Running, asking, slowly, used
 
 LONG: dict[str, Any] = {"temperature": 2.0, "max_tokens": 900}
 
 
 @pytest.fixture
-def stops(server: Running, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The engine's count of steps whenever something was cancelled."""
-    found: list[int] = []
-    cancel = server.stitch.engine.cancel
-
-    def counting(name: str) -> None:
-        found.append(server.steps)
-        cancel(name)
-
-    monkeypatch.setattr(server.stitch.engine, "cancel", counting)
-    return found
+def server(either: Running) -> Running:
+    return either
 
 
 def leave(client: socket.socket) -> None:
@@ -32,22 +24,26 @@ def leave(client: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_in_the_middle_of_an_answer(server: Running, stops: list[int], stream: bool) -> None:
-    with slowly(server.stitch):
+def test_in_the_middle_of_an_answer(server: Running, stream: bool) -> None:
+    engine = server.stitch.engine
+    with slowly(server.stitch), noting_stops(engine):
+        before = len(engine.stats()["stops"])
         client = server.connect(CHAT, asking(stream=stream, n=2, **LONG))
         if stream:
             assert b"200 OK" in client.recv(4096)
-        server.until(lambda: server.stitch.engine.scheduler.active)
+        server.until(lambda: server.active)
         leave(client)
         assert server.idle()
+        server.until(lambda: not used(engine.stats()))
+        stops = engine.stats()["stops"][before:]
     assert len(stops) == 2
-    assert server.steps <= stops[0] + 2, "the step under way, and the one that takes it out"
+    assert server.steps <= stops[-1] + 2, "the step under way, and the one that takes it out"
 
 
 def test_in_the_queue(server: Running) -> None:
     with slowly(server.stitch):
         first = server.connect(CHAT, asking(n=8, **LONG))
-        server.until(lambda: len(server.stitch.engine.scheduler.active) == 8)
+        server.until(lambda: server.active == 8)
         second = server.connect(CHAT, asking(max_tokens=1))
         server.until(lambda: server.served.entry.queue.waiting == 1)
         leave(second)

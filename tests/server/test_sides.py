@@ -4,46 +4,40 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
 
 import httpx
 import pytest
 
 from rstitch.types import Side
-from tests.server.serving import CHAT, Running, asking, running_as, serving, slowly
+from tests.passes import Raises, running_as
+from tests.server.serving import CHAT, Running, asking, serving, slowly
 
 MEMORY = "DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."
 DEVICE = "CUDA error: an illegal memory access was encountered"
 
 
-def raises(text: str, after: int = 0, always: bool = False) -> Callable[[Side], None]:
-    """Ahead of a pass: an error once, or from then on."""
-    left = [after]
-
-    def before(side: Side) -> None:
-        left[0] -= 1
-        if left[0] == -1 or (always and left[0] < 0):
-            raise RuntimeError(text)
-
-    return before
+@pytest.fixture(params=[False, True], ids=["here", "apart"], scope="module")
+def process(request: pytest.FixtureRequest) -> bool:
+    """Whether the engine has a process of its own."""
+    return bool(request.param)
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_out_of_memory_ends_one_request_and_not_the_server(server: Running, stream: bool) -> None:
-    with running_as(server.stitch, raises(MEMORY), [Side.LLM]):
-        answer = server.http.post(CHAT, json=asking(stream=stream))
+def test_out_of_memory_ends_one_request_and_not_the_server(either: Running, stream: bool) -> None:
+    with running_as(either.stitch.engine, Raises(MEMORY), [Side.LLM]):
+        answer = either.http.post(CHAT, json=asking(stream=stream))
         if stream and answer.status_code == 200:
             assert '"code":"out_of_memory"' in answer.text and "[DONE]" not in answer.text
         else:
             assert answer.status_code == 503 and "retry-after" in answer.headers
             assert answer.json()["error"]["code"] == "out_of_memory"
-        assert server.chat()["choices"][0]["finish_reason"] == "stop"
-    assert server.http.get("/ready").status_code == 200
+        assert either.chat()["choices"][0]["finish_reason"] == "stop"
+    assert either.http.get("/ready").status_code == 200
 
 
-def test_a_lost_side_ends_what_is_in_flight_and_the_server() -> None:
-    with serving() as running:
+def test_a_lost_side_ends_what_is_in_flight_and_the_server(process: bool) -> None:
+    with serving(process=process) as running:
         found: list[httpx.Response] = []
 
         def ask(model: str) -> None:
@@ -52,7 +46,7 @@ def test_a_lost_side_ends_what_is_in_flight_and_the_server() -> None:
 
         with (
             slowly(running.stitch),
-            running_as(running.stitch, raises(DEVICE, 5, always=True), [Side.LLM]),
+            running_as(running.stitch.engine, Raises(DEVICE, 5, always=True), [Side.LLM]),
         ):
             names = ("builtin", "builtin-slm", "builtin-llm")
             threads = [threading.Thread(target=ask, args=(name,)) for name in names]
@@ -71,10 +65,10 @@ def test_a_lost_side_ends_what_is_in_flight_and_the_server() -> None:
 
 
 @pytest.fixture(scope="module")
-def degraded() -> Any:
+def degraded(process: bool) -> Iterator[Running]:
     """A server that goes on, and whose LLM was lost in its first stitched answer."""
-    with serving(failures={"on_side_failure": "finish"}) as running:
-        with running_as(running.stitch, raises(DEVICE, always=True), [Side.LLM]):
+    with serving(process=process, failures={"on_side_failure": "finish"}) as running:
+        with running_as(running.stitch.engine, Raises(DEVICE, always=True), [Side.LLM]):
             reply = running.chat()
             assert reply["rstitch"]["degraded"] and reply["usage"]["degraded"]
             assert reply["choices"][0]["finish_reason"] == "stop"
@@ -102,9 +96,9 @@ def test_what_needs_the_llm_is_refused_and_the_slm_is_itself(degraded: Running) 
     assert "degraded" not in answer.json()["usage"]
 
 
-def test_a_lost_slm_ends_the_server_even_so() -> None:
-    with serving(failures={"on_side_failure": "finish"}) as running:
-        with running_as(running.stitch, raises(DEVICE, always=True), [Side.SLM]):
+def test_a_lost_slm_ends_the_server_even_so(process: bool) -> None:
+    with serving(process=process, failures={"on_side_failure": "finish"}) as running:
+        with running_as(running.stitch.engine, Raises(DEVICE, always=True), [Side.SLM]):
             answer = running.http.post(CHAT, json=asking())
             assert answer.status_code == 503
             running.thread.join(20)

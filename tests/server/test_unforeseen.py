@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import time
 from typing import Any
 
 import pytest
 
 from rstitch.server.health import Health
-from tests.server.serving import CHAT, Running, asking, running_as, serving
+from tests.passes import Raises, running_as
+from tests.server.serving import CHAT, Running, asking, serving, slowly
 
 SECRET = "a text that a client sent"
 
@@ -33,18 +33,11 @@ def test_a_bug_is_a_500_without_its_message(
     assert "KeyError" in told and SECRET not in told
 
 
-def test_a_row_that_cannot_be_read_ends_alone(server: Running) -> None:
-    failed = [False]
-
-    def once(side: Any) -> None:
-        if not failed[0]:
-            failed[0] = True
-            raise ValueError(SECRET)
-
-    with running_as(server.stitch, once):
-        answer = server.http.post(CHAT, json=asking())
+def test_a_row_that_cannot_be_read_ends_alone(either: Running) -> None:
+    with running_as(either.stitch.engine, Raises(SECRET)):
+        answer = either.http.post(CHAT, json=asking())
         assert answer.status_code == 500 and SECRET not in answer.text
-        assert server.chat()["choices"][0]["finish_reason"] == "stop"
+        assert either.chat()["choices"][0]["finish_reason"] == "stop"
 
 
 def test_a_loop_that_fails_ends_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,17 +74,17 @@ def test_health_is_progress_while_there_is_work() -> None:
         assert health.ok is ok, now[0]
 
 
-def test_a_hanging_pass_is_told(server: Running) -> None:
-    assert server.http.get("/health").json() == {"status": "ok"}
-    health = server.served.health
-    with running_as(server.stitch, lambda side: time.sleep(0.3)):
-        client = server.connect(CHAT, asking(max_tokens=2))
-        server.until(lambda: server.stitch.engine.scheduler.active)
+def test_a_hanging_pass_is_told(either: Running) -> None:
+    assert either.http.get("/health").json() == {"status": "ok"}
+    health = either.served.health
+    with slowly(either.stitch, 0.3):
+        client = either.connect(CHAT, asking(max_tokens=2))
+        either.until(lambda: either.active)
         health.seconds = 0.05
         try:
-            server.until(lambda: server.http.get("/health").status_code == 503)
+            either.until(lambda: either.http.get("/health").status_code == 503)
         finally:
             health.seconds = 10.0
         client.close()
-        assert server.idle()
-    assert server.http.get("/health").status_code == 200
+        assert either.idle()
+    assert either.http.get("/health").status_code == 200

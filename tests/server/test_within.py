@@ -9,6 +9,11 @@ import pytest
 from tests.server.serving import CHAT, Running, asking, slowly
 
 
+@pytest.fixture
+def server(either: Running) -> Running:
+    return either
+
+
 def test_a_ceiling_holds(server: Running) -> None:
     free = server.chat(rstitch={"tau": 0.001})["rstitch"]
     assert free["llm_share"] > 0.1
@@ -31,7 +36,7 @@ def test_the_queue_counts(server: Running) -> None:
     """What a request waits for its turn is taken off its deadline."""
     with slowly(server.stitch, 0.01):
         first = server.connect(CHAT, asking(n=8, temperature=2.0, max_tokens=60))
-        server.until(lambda: len(server.stitch.engine.scheduler.active) == 8)
+        server.until(lambda: server.active == 8)
         reply = server.chat(rstitch={"tau": 0.001, "deadline": 0.05})
         first.close()
     assert reply["rstitch"]["queue_seconds"] > 0.05
