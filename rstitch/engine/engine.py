@@ -94,6 +94,8 @@ class InProcessEngine:
         self._count = 0
         """Steps so far."""
         self.faults = faults.Faults()
+        self.watch: Callable[[Side, Taken], None] | None = None
+        """Told of every pass, where somebody measures."""
 
     # -- the seam -------------------------------------------------------------------------------
 
@@ -323,6 +325,8 @@ class InProcessEngine:
 
     def _take(self, side: Side, one: Taken) -> None:
         """Account for a pass, and commit what was read from it."""
+        if self.watch:
+            self.watch(side, one)
         now, count, total = self.clock(), len(one.rows), sum(one.sizes)
         for row, new, end in zip(one.rows, one.sizes, one.ends, strict=True):
             row.forwards.append(Forward(side, count, new, end, total, one.seconds))

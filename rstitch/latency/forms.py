@@ -17,7 +17,7 @@ prompt of 500, so there are six kinds of pass:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -38,6 +38,10 @@ TERMS: dict[Kind, tuple[str, ...]] = {
 FOLDS = 5
 LEAST = 2
 """Points from which a kind is fitted."""
+ENOUGH = 20
+"""Passes in flight that say how dear a kind is there."""
+OUTLIER = 4.0
+"""A pass counts for at most so many times what is typical of it."""
 
 
 def kind_of(shape: Shape) -> Kind:
@@ -85,6 +89,9 @@ class Form:
     points: int
     error: Error | None
     """None where there were too few points to leave some out."""
+    raised: tuple[float, ...] = ()
+    """What a row (where it has a price) and a pass take beyond the grid's with answers in flight;
+    the coefficients have it in them."""
 
     def seconds(self, shape: Shape) -> float:
         return sum(
@@ -99,6 +106,21 @@ def fitted(measured: Iterable[tuple[Shape, float]]) -> dict[Kind, Form]:
     for shape, seconds in measured:
         found.setdefault(kind_of(shape), []).append((shape, seconds))
     return {kind: _fitted(kind, points) for kind, points in found.items() if len(points) >= LEAST}
+
+
+def raised(form: Form, live: Sequence[tuple[Shape, float]]) -> Form:
+    """With what its kind took beyond it in flight, by row and by pass, if there was enough of it:
+    contexts and tokens cost there what they cost in the grid."""
+    if len(live) < ENOUGH:
+        return form
+    last = 1 + ("rows" in TERMS[form.kind])
+    x = np.array([[_value(shape, term) for term in TERMS[form.kind][-last:]] for shape, _ in live])
+    fitted = np.array([form.seconds(shape) for shape, _ in live])
+    seen = np.minimum([s for _, s in live], OUTLIER * fitted)
+    more = np.linalg.lstsq(x / fitted[:, None], seen / fitted - 1, rcond=None)[0].tolist()
+    ends = [max(0.0, c + m) for c, m in zip(form.coefficients[-last:], more, strict=True)]
+    coefficients = (*form.coefficients[:-last], *ends)
+    return replace(form, coefficients=coefficients, raised=tuple(more))
 
 
 def _fitted(kind: Kind, points: Sequence[tuple[Shape, float]]) -> Form:

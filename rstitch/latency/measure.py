@@ -1,4 +1,4 @@
-"""Measure passes of both sides over a grid, in rounds, so that other work can go in between.
+"""Measure passes of both sides over a grid and in flight, in rounds: other work goes in between.
 
 A machine drifts: its clock, its neighbours. So every round visits the whole grid, the sides take
 turns, and what is compared with the outcome (`check`) is run between the rounds.
@@ -18,8 +18,10 @@ from rstitch.errors import BadRequest
 from rstitch.latency import grid, host
 from rstitch.latency.bench import Bench
 from rstitch.latency.costs import PassCosts
-from rstitch.latency.forms import fitted
+from rstitch.latency.forms import OUTLIER, Kind, fitted, kind_of, raised
 from rstitch.latency.grid import Point, Room
+from rstitch.latency.live import Live
+from rstitch.latency.shape import Shape
 from rstitch.types import Side
 
 TIMED = 3
@@ -29,8 +31,8 @@ neither weights nor code in the caches, so as many of a point count at least."""
 WARM, WARM_SECONDS = 16, 1.0
 """Passes of each number of tokens (by powers of two) before the first that counts: the engine tries
 there how many threads are best. They are cut short where they take long."""
-OUTLIER = 4.0
-"""A pass counts for at most so many medians."""
+LIVE, LIVE_SECONDS = 0.3, 2.0
+"""Part of the time for answers in flight, and the most of it for one number of them in a round."""
 Tell = Callable[[str, int, int], None]
 """(what is going on, how many of it are done, of how many)."""
 
@@ -54,7 +56,8 @@ class Measuring:
     not."""
     seen: dict[tuple[Side, Point], list[float]] = field(default_factory=dict)
     left_out: list[Point] = field(default_factory=list)
-    hosts: list[host.Seen] = field(default_factory=list)
+    lives: list[Live] = field(init=False)
+    """With few and with many answers in flight."""
     _warm: set[tuple[Side, int]] = field(default_factory=set)
     _warming: float = 0.0
     """Seconds of this round that went into it; they are not of the budget."""
@@ -69,6 +72,7 @@ class Measuring:
         self.context, self.rows = context, min(self.rows, config.max_rows)
         room = Room(context, self.rows, config.max_step_tokens)
         self._points, self._core = grid.points(room), len(grid.core(room))
+        self.lives = [Live(n) for n in sorted({1, *(self.rows // part or 1 for part in (4, 2, 1))})]
 
     def round(self, tell: Tell = quiet) -> None:
         """All points once more. Leaves no row open, whatever happens."""
@@ -80,14 +84,17 @@ class Measuring:
                     done += 1
                     tell("measuring passes", done, len(self._points))
                     spent = time.perf_counter() - started - self._warming
-                    late = spent > self.budget / self.rounds
+                    late = spent > (1 - LIVE) * self.budget / self.rounds
                     if first and late and done >= self._core:
                         self._cut(point)
                         break
                 else:
                     continue
             break
-        self.hosts += host.measure(self.engine, self.rows)
+        for live in self.lives:
+            tell("answers in flight", live.n, self.rows)
+            part = min(LIVE_SECONDS, LIVE * self.budget / self.rounds / len(self.lives))
+            live.run(self.engine, self.context, part)
 
     def costs(self) -> PassCosts:
         """The fit of what was measured. Raises BadRequest where that is too little."""
@@ -100,7 +107,14 @@ class Measuring:
             )
             if not forms[side]:
                 raise BadRequest(f"too few passes of the {side.name} were measured; give more time")
-        return PassCosts(forms, host.fitted(self.hosts))
+            forms[side] = {
+                kind: raised(form, self._live(side, kind)) for kind, form in forms[side].items()
+            }
+        return PassCosts(forms, host.fitted(self.lives))
+
+    def _live(self, side: Side, kind: Kind) -> list[tuple[Shape, float]]:
+        every = (one for live in self.lives for one in live.passes)
+        return [(shape, s) for at, shape, s in every if at is side and kind_of(shape) == kind]
 
     def table(self) -> list[tuple[str, int, int, int, float, int]]:
         """(side, rows, new, cached, seconds, passes) of every point."""

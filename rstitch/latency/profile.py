@@ -137,6 +137,7 @@ def _written(form: Form) -> dict[str, Any]:
         "limits": asdict(form.limits),
         "points": form.points,
         "held_out": asdict(form.error) if form.error else None,
+        "raised": form.raised,
     }
 
 
@@ -150,7 +151,8 @@ def _sides(found: Mapping[str, Any]) -> dict[Kind, Form]:
 def _form(kind: Kind, found: Mapping[str, Any]) -> Form:
     coefficients = tuple(_seconds(found["coefficients"][term]) for term in TERMS[kind])
     error = found["held_out"] and Error(**found["held_out"])
-    return Form(kind, coefficients, Limits(**found["limits"]), int(found["points"]), error)
+    limits, raised = Limits(**found["limits"]), tuple(map(float, found["raised"]))
+    return Form(kind, coefficients, limits, int(found["points"]), error, raised)
 
 
 def _seconds(value: Any) -> float:

@@ -66,6 +66,27 @@ def test_a_busy_engine_is_not_measured_and_a_tiny_context_is_refused() -> None:
         Measuring(costed(), rows=1, context=3)
 
 
+def test_prices_are_raised_to_those_of_passes_in_flight() -> None:
+    """There a row takes 0.1 ms more and a pass 0.5, whatever the grid says."""
+
+    def formula(side: Side, shape: Shape) -> float:
+        more = 5e-4 + 1e-4 * shape.rows if engine.watch else 0.0
+        return truth(side, shape) + more
+
+    engine = costed(formula)
+    measuring = Measuring(engine, rows=8, context=200, rounds=1)
+    measuring.round()
+    found = measuring.costs()
+    for side in Side:
+        assert found.forms[side]["one"].raised == pytest.approx([6e-4])
+        for kind in ("decode", "catch-ups", "prefills"):
+            assert found.forms[side][kind].raised == pytest.approx([1e-4, 5e-4])  # type: ignore[index]
+        shape = Shape.even(8, 1, 100)
+        assert found.seconds(side, shape) == pytest.approx(truth(side, shape) + 1.3e-3)
+    assert engine.idle and engine.watch is None
+    assert all(engine.runners[side].ids == {} for side in Side)  # type: ignore[attr-defined]
+
+
 def test_one_slow_pass_counts_for_four_medians_at_most() -> None:
     assert typical([1.0, 1.0, 1.0, 100.0]) == pytest.approx(7 / 4)
 
