@@ -1,7 +1,7 @@
 """R-Stitch+ against what it has to beat: the best tau, two thresholds, simpler routers, an oracle.
 
     python -m benchmarks.router --runs DIR [--quick] [--save] [--seeds 0,1,2] [--problems 4000]
-        [--pair builtin] [--profile FILE]
+        [--pair builtin] [--profile FILE] [--chosen FILE]
 
 DIR holds a run of `rstitch train-router` per seed (DIR/seed-0, ...), which is made where it is not
 there, for the built-in pair or another preset with its LLM (the bars are about the built-in one).
@@ -10,14 +10,17 @@ Each family of rules is tuned on dev alike: of its settings that are not inferio
 (lower end of the paired one-sided 95 % interval above -0.6 points, as `benchmarks.tau` has it), the
 fastest. 1,000 problems cannot tell that from luck, so they only say which settings are tried on
 4,000 (SHORTLIST of a family, the fastest that lose no more than that bound), where the choice is
-made. Only what is chosen is run on test, of a seed that no choice has seen. Seconds are predicted
-from every forward pass (`rstitch.router.prices`), the same for all rules, so the machine's load is
-in none of them; what the router's own network takes is not in them either, and is timed apart.
+made. Only what is chosen is run on test, of a seed that no choice has seen. --chosen takes what an
+earlier run's result has chosen, and what it says of dev, and goes on from there. Seconds are
+predicted from every forward pass (`rstitch.router.prices`), the same for all rules, so the
+machine's load is in none of them; what the router's own network takes is not in them either, and is
+timed apart.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import time
@@ -59,6 +62,8 @@ BOUND, GOAL, MAX_TOKENS = -0.6, 1.25, 400
 SHORTLIST = 3
 DEV_SEEDS, TEST_SEED = (0, 1), 4
 """Test seeds 0, 1 and 3 have been looked at before (docs/log.md)."""
+EARLIER = ("dev", "settings_on_dev", "test_seed")
+"""What is taken over from an earlier result."""
 OOD = ("ood-kind", "ood-depth", "ood-wording")
 
 
@@ -197,6 +202,14 @@ def asked_of(name: str, n: int, verifier: Verifier, seeds: Sequence[int] = (0,))
     return spread(found, n)
 
 
+def named(
+    stitch: Stitch, runs: Mapping[int, Path], settings: Mapping[str, str]
+) -> dict[str, tuple[str, Policy]]:
+    """The rules of those settings, by family."""
+    every = families(stitch, runs, slice(None))
+    return {f: (one, rule) for f, one, rule in every if settings.get(f) == one}
+
+
 def tuned(
     trials: Trials, runs: Mapping[int, Path], n: int, quick: bool, verifier: Verifier
 ) -> tuple[dict[str, Row], dict[str, Row]]:
@@ -232,6 +245,7 @@ def main() -> None:
     options.add_argument("--pair", default="builtin", help="a preset")
     options.add_argument("--profile", type=Path, help="prices of a training, of an idle machine")
     options.add_argument("--problems", type=int, default=4000, help="of dev and test")
+    options.add_argument("--chosen", type=Path, help="an earlier result")
     args = parsed(options)
     seeds = [int(one) for one in args.seeds.split(",")][: 1 if args.quick else None]
     n_test, n_veto = (60, 2) if args.quick else (args.problems, 60)
@@ -239,19 +253,25 @@ def main() -> None:
     runs = {seed: trained(args, seed) for seed in seeds}
     found = read_card(str(runs[seeds[0]]))["prices"]
     price = PassPrices(LinearCosts(tuple(found["base"]), tuple(found["per_row"])))
+    told: dict[str, Any]
     with rstitch.load(args.pair, max_rows=64) as stitch, Verifier() as verifier:
         trials = Trials(args.runs / "trials.jsonl", stitch, price, MAX_TOKENS)
-        chosen, rows = tuned(trials, runs, n_dev, args.quick, verifier)
-        tau = float(chosen["tau"][0])
-        told: dict[str, Any] = {
-            "dev": {k: line(f"{k} {v[0]}", v[2], chosen["tau"][2]) for k, v in chosen.items()}
-        }
+        if args.chosen:
+            before = json.loads(args.chosen.read_text())
+            chosen = named(stitch, runs, before["chosen"])
+            told = {key: value for key, value in before.items() if key.startswith(EARLIER)}
+        else:
+            best_of, rows = tuned(trials, runs, n_dev, args.quick, verifier)
+            chosen = {key: (setting, rule) for key, (setting, rule, _) in best_of.items()}
+            gate = best_of["tau"][2]
+            told = {"dev": {k: line(f"{k} {v[0]}", v[2], gate) for k, v in best_of.items()}}
+            told["settings_on_dev"] = {key: row[2].told() for key, row in rows.items()}
         test = asked_of("test", n_test, verifier, (TEST_SEED,))
         told["test"] = on_split(trials, test, f"test, seed {TEST_SEED}", chosen)
         for name in OOD:
             asked = asked_of(name, n_test // 4, verifier)
             told[name] = on_split(trials, asked, name, chosen)
-        ceiling = oracle(stitch, tau, n_veto, price)
+        ceiling = oracle(stitch, float(chosen["tau"][0]), n_veto, price)
     ratios = [r["faster"] for k, r in told["test"].items() if k.startswith("router")]
     lows = [r["points_low"] for k, r in told["test"].items() if k.startswith("router")]
     bars = {"not_worse_on_each_seed": min(lows) > -1, "1.25x_on_each_seed": min(ratios) >= GOAL}
@@ -263,13 +283,12 @@ def main() -> None:
     show_bars(bars)
     details = {"bars": bars, "chosen": {k: v[0] for k, v in chosen.items()}, **told}
     details |= {"oracle": ceiling, "network_microseconds": micro, "prices": found}
-    details["settings_on_dev"] = {key: row[2].told() for key, row in rows.items()}
     name = args.pair.replace("builtin", "router")
     finish(name, min(ratios), GOAL, details, args.save)
 
 
 def on_split(
-    trials: Trials, asked: Sequence[Graded], name: str, chosen: Mapping[str, Row]
+    trials: Trials, asked: Sequence[Graded], name: str, chosen: Mapping[str, tuple[str, Policy]]
 ) -> dict[str, Any]:
     """What was chosen, and the LLM alone, on a split that nothing was chosen on."""
     say(f"{name}, {len(asked)} problems")
