@@ -75,16 +75,18 @@ def numbers(raw: Floats) -> Iterable[Numbers]:
 
 def _one_by_one(raw: Floats, scale: float) -> Iterable[Numbers]:
     below, weights = np.empty((2, raw.shape[1]), np.float32)
+    found = list[Numbers]()
     for row in raw:
         best = int(row.argmax())
         np.subtract(row, row[best], out=below)  # logits, 0 at the best
-        if len(row) <= WIDE or not below.min() >= -IMPOSSIBLE:  # looking costs a fifth of doing
-            np.maximum(below, -IMPOSSIBLE, out=below)
         np.exp(below, out=weights)
-        inner, total = float(weights.dot(below)), float(np.add.reduce(weights))
+        inner, total = float(np.vdot(weights, below)), float(np.add.reduce(weights))
+        if inner != inner:  # 0 x -inf, of which vdot does not warn; impossible tokens are rare
+            inner = float(np.vdot(weights, np.maximum(below, -IMPOSSIBLE, out=below)))
         log = math.log(total)
         entropy = float(np.float32((log - inner / total) / scale))
-        yield best, float(np.float32(-log)), min(max(entropy, 0.0), 1.0)
+        found.append((best, float(np.float32(-log)), min(max(entropy, 0.0), 1.0)))
+    return found
 
 
 def _together(raw: Floats, scale: float) -> Iterable[Numbers]:
