@@ -23,14 +23,14 @@ class Side(IntEnum):
     SLM = 0
     LLM = 1
 
-    @property
-    def other(self) -> Side:
-        return Side(1 - self)
+    other: Side
 
     @property
     def label(self) -> str:
         return self.name.lower()
 
+
+Side.SLM.other, Side.LLM.other = Side.LLM, Side.SLM  # a property takes three calls of Enum
 
 SHIFTS = ("presence_penalty", "frequency_penalty", "logit_bias")
 """Sampling settings that change the logits themselves."""

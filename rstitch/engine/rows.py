@@ -63,7 +63,7 @@ class Rows:
         """The sequences on that side that have room for their next step, made by taking rows from
         others if need be. The rest are marked stalled. `active`: everybody, from old to young."""
         running = [sequence for sequence in active if sequence.side is side]
-        runner, idle = self.runners[side], self.idle[side]
+        runner, idle = self.runners[side], bool(self.idle[side])
         for sequence in running:
             sequence.stalled = False
             if sequence.group is not None:
