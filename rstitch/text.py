@@ -183,9 +183,10 @@ class TextStream:
         return self._scanner.stopped
 
     def push(self, token_id: int) -> str:
-        if self.stopped is not None:
+        scanner = self._scanner
+        if scanner.stopped is not None:
             return ""
-        return self._scanner.push(self._detokenizer.push(token_id))
+        return scanner.push(self._detokenizer.push(token_id))
 
     def copy(self) -> TextStream:
         """Another stream in the same state, to go back to."""

@@ -13,8 +13,9 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from rstitch.config import EngineConfig
@@ -26,7 +27,7 @@ from rstitch.engine.measure import ROWS, measure
 from rstitch.engine.pump import Pump
 from rstitch.engine.request import Request, samples
 from rstitch.engine.rows import Rows
-from rstitch.engine.runner import Extend, Runner
+from rstitch.engine.runner import Extend, Row, Runner
 from rstitch.engine.scheduler import Scheduler
 from rstitch.engine.sequence import Sequence
 from rstitch.engine.span import SCORED, first_wanted
@@ -35,7 +36,7 @@ from rstitch.engine.taken import Taken
 from rstitch.engine.threads import threads_for
 from rstitch.engine.vocabulary import Translation
 from rstitch.errors import Closed
-from rstitch.text import TextStream, Tokenizer
+from rstitch.text import Tokenizer
 from rstitch.types import (
     Event,
     Failed,
@@ -253,11 +254,12 @@ class InProcessEngine:
         """A step whose events wait in `_undelivered`, where nobody's end can lose them."""
         with self._stepping:
             self._count += 1
-            self._take_inbox()
+            if self._inbox:
+                self._take_inbox()
             scheduler = self.scheduler
             if scheduler.queue:
                 scheduler.admit(lambda one: self.rows.admits(one, list(scheduler.active.values())))
-            if self._measure:
+            if self._measure and len(scheduler.active) > 1:
                 self._measure_costs()
             picked = scheduler.pick()
             if picked is None:
@@ -265,29 +267,29 @@ class InProcessEngine:
             for side, chosen in self._tries(*picked):
                 started = self.clock()
                 try:
-                    rows, fed, cached = self._feed(side, chosen)
+                    rows, fed, ends = self._feed(side, chosen)
                 except Exception as error:  # a row cannot be made: who asked ends, not the engine
                     asking = [row for row in scheduler.active.values() if row.side is side]
                     self._fault(side, asking, error)
                     return
                 if fed:
-                    self._run(side, rows, fed, cached)
+                    self._run(side, rows, fed, ends)
                     scheduler.charge(rows, started)
                     return
             raise AssertionError("no row can go on, not even the oldest request's")
 
-    def _tries(self, side: Side, rows: list[Sequence]) -> Iterator[tuple[Side, set[str] | None]]:
+    def _tries(self, side: Side, rows: list[Sequence]) -> list[tuple[Side, set[str] | None]]:
         """What to run, then what else if there is no memory for that: a side, and the names of
         the rows whose turn it is, or None for all that are on it."""
+        tries: list[tuple[Side, set[str] | None]] = [(side, None), (side.other, None)]
         if self.scheduler.turns.contested:
-            yield side, {row.id for row in rows}
-        yield side, None
-        yield side.other, None
+            tries.insert(0, (side, {row.id for row in rows}))
+        return tries
 
     def _measure_costs(self) -> None:
         """Once, when rows may have to wait for each other for the first time."""
         active = list(self.scheduler.active.values())
-        if len(active) < 2 or all(row.pinned for row in active):
+        if all(row.pinned for row in active):
             return
         self._measure = False
         self.rows.forget()  # as many rows as may be
@@ -295,9 +297,9 @@ class InProcessEngine:
         steps = {side: blocks.seconds for side, blocks in self._blocks.items()}
         measure(self.runners, held, self.scheduler.costs, self.config.max_rows, self.clock, steps)
 
-    def _run(self, side: Side, rows: list[Sequence], fed: list[Extend], cached: list[int]) -> None:
+    def _run(self, side: Side, rows: list[Sequence], fed: list[Extend], ends: list[int]) -> None:
         try:
-            passes = self._passes(side, rows, fed, cached)
+            passes = self._passes(side, rows, fed, ends)
         except Exception as error:  # one bad pass must not leave its rows behind
             self._fault(side, rows, error)
             return
@@ -306,7 +308,7 @@ class InProcessEngine:
             self._take(side, one)
 
     def _passes(
-        self, side: Side, rows: list[Sequence], fed: list[Extend], cached: list[int]
+        self, side: Side, rows: list[Sequence], fed: list[Extend], ends: list[int]
     ) -> Iterable[Taken]:
         """The next pass; several where they run in a block."""
         blocks = self._blocks.get(side)
@@ -316,7 +318,6 @@ class InProcessEngine:
             return blocks.read(rows, fed, leaving, costs.seconds(side, len(rows)), self._again)
         started, sizes = self.clock(), [len(item.tokens) for item in fed]
         asked, proposals = self.read(side, rows, fed)
-        ends = [before + new for before, new in zip(cached, sizes, strict=True)]
         return [Taken(rows, sizes, ends, asked, proposals, self.clock() - started)]
 
     def _again(self, stay: list[Sequence], leave: list[Sequence]) -> bool:
@@ -358,9 +359,9 @@ class InProcessEngine:
         self, side: Side, chosen: set[str] | None
     ) -> tuple[list[Sequence], list[Extend], list[int]]:
         """What each row with room, or each of the chosen, has not seen yet, under the step's token
-        budget; who has waited longest goes first."""
+        budget; who has waited longest goes first. With it the tokens cached after that."""
         runner, budget = self.runners[side], self.config.max_step_tokens
-        taken = list[tuple[Sequence, Extend, int]]()
+        taken = list[tuple[Row, Sequence, Extend, int]]()
         active = list(self.scheduler.active.values())
         ready = self.rows.settle(side, active)
         if chosen is not None:
@@ -385,28 +386,26 @@ class InProcessEngine:
                 runner.truncate(row, have)
             tokens = sequence.feed(side, have, min(budget, need - have + SCORED, length - have))
             budget -= len(tokens)
-            taken.append((sequence, Extend(row, tokens), have))
-        taken.sort(key=lambda item: item[1].row)  # in the order in which they lie in memory
-        return [s for s, _, _ in taken], [fed for _, fed, _ in taken], [have for *_, have in taken]
+            taken.append((row, sequence, Extend(row, tokens), have + len(tokens)))
+        taken.sort(key=itemgetter(0))  # in the order in which they lie in memory
+        _, rows, fed, ends = map(list, zip(*taken, strict=True)) if taken else ([], [], [], [])
+        return rows, fed, ends
 
     def _commit(self, row: Sequence, proposal: Proposal, now: float) -> list[Event]:
         waits = row.span is not None and proposal.side is Side.SLM
         before = row.text.copy() if waits and row.text else None
         text = row.commit(proposal, self.eos_token_ids[proposal.side])
-        token_event = Token(row.id, proposal, text, now - row.accepted)
-        events = self._tell_token(row, token_event, before)
+        event = Token(row.id, proposal, text, now - row.accepted)
+        events: list[Event] = []
+        if row.span is None:
+            events.append(event)
+        elif waits:  # its token may still be taken back
+            row.span.hold(event, before)
+        else:
+            events += row.span.close(event)
         if row.finish:
             events += self._ended(row, row.finish)
         return events
-
-    def _tell_token(self, row: Sequence, event: Token, before: TextStream | None) -> list[Event]:
-        """The event, unless its token may still be taken back; and what had waited for it."""
-        if row.span is None:
-            return [event]
-        if event.proposal.side is Side.SLM:
-            row.span.hold(event, before)
-            return []
-        return [*row.span.close(event)]
 
     # -- beginnings and ends --------------------------------------------------------------------
 

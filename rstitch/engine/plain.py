@@ -70,12 +70,6 @@ def serves(
     return vocab_size > 1 and floats(logits) is not None
 
 
-def _whole(tensor: Tensor) -> Floats:
-    found = floats(tensor)
-    assert found is not None
-    return found
-
-
 def read(
     logits: Tensor,
     rows: Many[Sequence],
@@ -85,11 +79,16 @@ def read(
     clock: Clock = time.perf_counter,
 ) -> list[Proposal]:
     """One proposal per row of raw logits (rows, columns); policies' memories move on."""
-    found = numbers(_whole(logits)[:, :vocab_size])
-    states = iter(()) if hidden is None else iter(_whole(hidden))
+    raw = floats(logits)
+    states: Many[Floats | None] | Floats | None = [None] * len(rows)
+    if hidden is not None:
+        states = floats(hidden)
+    assert raw is not None and states is not None
     return [
-        _proposal(row, token, logprob, Seen(row, side, entropy, next(states, None), clock))
-        for row, (token, logprob, entropy) in zip(rows, found, strict=True)
+        _proposal(row, token, logprob, Seen(row, side, entropy, state, clock))
+        for row, (token, logprob, entropy), state in zip(
+            rows, numbers(raw[:, :vocab_size]), states, strict=True
+        )
     ]
 
 

@@ -62,9 +62,12 @@ class Rows:
     def settle(self, side: Side, active: Many[Sequence]) -> list[Sequence]:
         """The sequences on that side that have room for their next step, made by taking rows from
         others if need be. The rest are marked stalled. `active`: everybody, from old to young."""
-        running = [sequence for sequence in active if sequence.side is side]
-        runner, idle = self.runners[side], self.idle[side]
-        for sequence in running:
+        running = list[Sequence]()
+        runner, idle = self.runners[side], bool(self.idle[side])
+        for sequence in active:
+            if sequence.side is not side:
+                continue
+            running.append(sequence)
             sequence.stalled = False
             if sequence.group is not None:
                 sequence.group.inherit(sequence, side, runner)

@@ -23,7 +23,7 @@ AS_NUMPY = "rst_numpy"
 """Attribute that a runner may leave on logits: the same memory as a numpy array."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Extend:
     """Feed these tokens to that row."""
 

@@ -22,20 +22,20 @@ class Turns:
         self._served: dict[str, float] = {}
         """Seconds that each owner's rows took, counted from where the least of the others was when
         its first one came: who was away has no claim on what went by."""
-
-    @property
-    def contested(self) -> bool:
-        return len(self._served) > 1
+        self.contested = False
+        """There are several owners."""
 
     def enter(self, owner: str) -> None:
         self._rows[owner] += 1
         if owner not in self._served:
             self._served[owner] = min(self._served.values(), default=0.0)
+            self.contested = len(self._served) > 1
 
     def leave(self, owner: str) -> None:
         self._rows[owner] -= 1
         if not self._rows[owner]:
             del self._rows[owner], self._served[owner]
+            self.contested = len(self._served) > 1
 
     def due(self, margin: float) -> frozenset[str]:
         """Owners whose rows may be in the next step: those at most `margin` seconds ahead."""

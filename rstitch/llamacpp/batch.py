@@ -17,7 +17,7 @@ _WIDTH = ctypes.sizeof(ctypes.c_int32)
 
 
 class Batch:
-    """Room for a number of tokens. `add` rows, then pass on `struct`; `clear` begins anew."""
+    """Room for a number of tokens. `add` rows one behind the other, then pass on `struct`."""
 
     def __init__(self, size: int) -> None:
         api = library()
@@ -38,14 +38,13 @@ class Batch:
             seq_id=ctypes.cast(self._rows, pointers),
             logits=self._wanted,
         )
-        self._used = 0
 
-    def clear(self) -> None:
-        self._used = self.struct.n_tokens = 0
+    def add(self, row: int, start: int, tokens: Sequence[int], wanted: int, at: int = 0) -> int:
+        """Tokens of a row from position `start` on; logits are wanted after the last `wanted`.
 
-    def add(self, row: int, start: int, tokens: Sequence[int], wanted: int) -> None:
-        """Tokens of a row from position `start` on; logits are wanted after the last `wanted`."""
-        count, at = len(tokens), self._used
+        at: their place in the batch, whose first row begins it anew. Returns the next one's.
+        """
+        count = len(tokens)
         end = at + count
         if count == 1:  # nearly always, and slices cost more
             self._tokens[at], self._positions[at] = tokens[0], start
@@ -55,4 +54,5 @@ class Batch:
             self._positions[at:end] = list(range(start, start + count))
             self._rows[at:end] = [_FIRST + _WIDTH * row] * count
             self._wanted[at:end] = [*repeat(0, count - wanted), *repeat(1, wanted)]
-        self._used = self.struct.n_tokens = end
+        self.struct.n_tokens = end
+        return end

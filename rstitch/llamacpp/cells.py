@@ -90,23 +90,24 @@ class Cells:
         if self.length.pop(row):
             self.context.cut(row, 0)
 
-    def make_room(self, more: int) -> None:
-        """So that rows may hold that many tokens more, in sum."""
-        needed = sum(self.length.values()) + more
-        if needed <= self.context.cells:
-            return
+    def make_room(self, more: int) -> Context:
+        """The context, in which rows may hold that many tokens more, in sum."""
+        needed, context = sum(self.length.values()) + more, self.context
+        if needed <= context.cells:
+            return context
         if needed > self.most:
             raise OutOfCells(f"{needed} tokens exceed {self.most} KV cells")
-        larger = self._made(min(self.most, max(rounded_up(needed), 2 * self.context.cells)))
+        larger = self._made(min(self.most, max(rounded_up(needed), 2 * context.cells)))
         try:
             for row, n in self.length.items():
                 if n:
-                    self.context.move(row, larger)
+                    context.move(row, larger)
         except Exception:
             larger.close()
             raise
-        self.context.close()
+        context.close()
         self._context = larger
+        return larger
 
     def set_threads(self, threads: int) -> None:
         """For the context that is there and for those that follow it."""

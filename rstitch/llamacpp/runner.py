@@ -6,7 +6,6 @@ Decode, catch-up and prefill alike are one `llama_decode` of a ragged batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 
 from torch import Tensor
 
@@ -14,7 +13,7 @@ from rstitch.engine.runner import Extend, Row, Wanted
 from rstitch.engine.threads import Threads
 from rstitch.llamacpp.batch import Batch
 from rstitch.llamacpp.cells import Cells
-from rstitch.llamacpp.context import Model, Settings
+from rstitch.llamacpp.context import Context, Model, Settings
 
 
 class LlamaRunner:
@@ -39,8 +38,7 @@ class LlamaRunner:
 
     def extend(self, batch: Sequence[Extend], logits: Wanted = "last") -> Tensor:
         counts = _counts(batch, logits)
-        self._pass(batch, counts)
-        return self.kv.context.logits(sum(counts))
+        return self._pass(batch, counts).logits(sum(counts))
 
     def extend_hidden(
         self, batch: Sequence[Extend], logits: Wanted = "last"
@@ -56,40 +54,47 @@ class LlamaRunner:
             if heads:
                 self._pass(heads, [0] * len(heads))
             self.kv.context.give_hidden(True)
-            self._pass(tails, counts)
+            context = self._pass(tails, counts)
         except Exception:
             for row, n in before.items():
                 self.kv.truncate(row, n)
             raise
         finally:
             self.kv.context.give_hidden(False)
-        context, count = self.kv.context, sum(counts)
+        count = sum(counts)
         return context.logits(count), context.hidden(count)
 
-    def _pass(self, batch: Sequence[Extend], counts: Sequence[int]) -> None:
-        kv, length = self.kv, self.kv.length
+    def _pass(self, batch: Sequence[Extend], counts: Sequence[int]) -> Context:
+        """The context that has decoded it."""
+        length = self.kv.length
         total = 0
         for item in batch:
             total += len(item.tokens)
             end = length[item.row] + len(item.tokens)
             if end > self.max_length:
                 raise RuntimeError(f"{end} tokens exceed the {self.max_length} a row may hold")
-        kv.make_room(total)
+        context = self.kv.make_room(total)
         if total > self._batch.size:
             self._batch = Batch(2 * total)
-        arrays = self._batch
-        arrays.clear()
+        arrays, at = self._batch, 0
         for item, wanted in zip(batch, counts, strict=True):
-            arrays.add(item.row, length[item.row], item.tokens, wanted)
+            at = arrays.add(item.row, length[item.row], item.tokens, wanted, at)
         try:
-            with self._threads.chosen(total) if self._threads else nullcontext():
-                kv.context.decode(arrays.struct)
+            self._decode(context, total)
         except Exception:
             for item in batch:  # part of them may have been cached
-                kv.context.cut(item.row, length[item.row])
+                context.cut(item.row, length[item.row])
             raise
         for item in batch:
             length[item.row] += len(item.tokens)
+        return context
+
+    def _decode(self, context: Context, tokens: int) -> None:
+        if self._threads is None:
+            context.decode(self._batch.struct)
+            return
+        with self._threads.chosen(tokens):
+            context.decode(self._batch.struct)
 
     def truncate(self, row: Row, n: int) -> None:
         if not 0 <= n <= self.cached(row):
