@@ -23,10 +23,14 @@ PIECE = 0.001
 
 @contextmanager
 def beside(share: float) -> Iterator[None]:
-    """One of it while entered, with the niceness of `rstitch serve`'s HTTP. share: 0 to 1."""
-    command = [sys.executable, "-m", "benchmarks.busy", str(share)]
-    with subprocess.Popen(command, cwd=Path(__file__).parents[1]) as process:
+    """One of it while entered, with the niceness of `rstitch serve`'s HTTP. share: 0 to 1; no
+    process of one thread takes more."""
+    command = [sys.executable, "-m", "benchmarks.busy", str(min(1.0, share))]
+    root, pipe = Path(__file__).parents[1], subprocess.PIPE
+    with subprocess.Popen(command, cwd=root, stdout=pipe, text=True) as process:
         try:
+            assert process.stdout is not None
+            process.stdout.readline()  # it has begun
             yield
         finally:
             process.kill()
@@ -35,6 +39,7 @@ def beside(share: float) -> Iterator[None]:
 def main() -> None:
     share = float(sys.argv[1])
     os.nice(LESS)
+    print("busy", flush=True)
     started, spent = time.perf_counter(), time.process_time()
     while True:
         if time.process_time() - spent < share * (time.perf_counter() - started):

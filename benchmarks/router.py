@@ -281,6 +281,8 @@ def main() -> None:
         if args.chosen:
             before = json.loads(args.chosen.read_text())
             chosen = named(stitch, runs, before["chosen"])
+            if set(chosen) != set(before["chosen"]) or before["prices"] != found:
+                sys.exit(f"{args.chosen} is of other rules or prices than {args.runs} has")
             told = {key: value for key, value in before.items() if key.startswith(EARLIER)}
         else:
             best_of, rows = tuned(trials, runs, n_dev, args.quick, verifier)

@@ -1,7 +1,7 @@
 """What came of rules on problems, kept in a file: a benchmark of hours goes on where it ended.
 
-A trial is found again by everything that it depends on: models, problems, the rule and the file of
-its network, prices, and the source of engine and policies. After a change of any it is run anew.
+A trial is found again by everything that it depends on: models, problems, the rule and its network,
+prices, and the source of the package. After a change of any it is run anew.
 """
 
 from __future__ import annotations
@@ -18,12 +18,10 @@ import rstitch
 from rstitch.api import Stitch
 from rstitch.pairs.bound import models_of
 from rstitch.policy import Policy
-from rstitch.policy.network import WEIGHTS
+from rstitch.policy.network import network_of
 from rstitch.router.prices import PassPrices
 from rstitch.router.problems import Graded
 from rstitch.router.trial import Trial, tried
-
-SOURCES = ("engine", "policy")
 
 
 @dataclass
@@ -35,9 +33,11 @@ class Trials:
     price: PassPrices
     max_tokens: int
     _known: dict[str, Trial] = field(default_factory=dict)
+    _torn: bool = False
 
     def __post_init__(self) -> None:
-        lines = self.file.read_text().splitlines() if self.file.exists() else []
+        text = self.file.read_text() if self.file.exists() else ""
+        self._torn, lines = bool(text) and not text.endswith("\n"), text.splitlines()
         for line in lines:
             try:
                 found = json.loads(line)
@@ -51,17 +51,18 @@ class Trials:
         key = self._key(asked, rule)
         if key not in self._known:
             trial = tried(self.stitch, asked, rule, self.price, self.max_tokens)
-            with self.file.open("a") as out:
-                out.write(json.dumps({"key": key, "trial": asdict(trial)}) + "\n")
+            with self.file.open("a") as out:  # on a line of its own, whoever was killed before
+                line = json.dumps({"key": key, "trial": asdict(trial)})
+                out.write("\n" * self._torn + line + "\n")
+            self._torn = False
             self._known[key] = trial
         return self._known[key]
 
     def _key(self, asked: Sequence[Graded], rule: Policy) -> str:
         spec = rule.spec()
-        network = Path(str(spec.get("file", ""))) / WEIGHTS
         known = {
-            "rule": spec,
-            "network": _digest([network]) if network.is_file() else None,
+            "rule": {name: value for name, value in spec.items() if name != "file"},
+            "network": _weights(str(spec["file"])) if "file" in spec else None,
             "problems": [one.text for one in asked],
             "prices": asdict(self.price),
             "max_tokens": self.max_tokens,
@@ -71,14 +72,17 @@ class Trials:
 
     @cached_property
     def _world(self) -> dict[str, Any]:
-        package = Path(rstitch.__file__).parent
-        source = sorted(path for part in SOURCES for path in (package / part).rglob("*.py"))
+        package, source = Path(rstitch.__file__).parent, hashlib.sha256()
+        for path in sorted(package.rglob("*.py")):
+            source.update(path.read_bytes())
         models = models_of(self.stitch.models)
-        return {"source": _digest(source), "models": [one["sha256"] for one in models.values()]}
+        return {"source": source.hexdigest(), "models": [one["sha256"] for one in models.values()]}
 
 
-def _digest(paths: Sequence[Path]) -> str:
+def _weights(file: str) -> str:
+    """Of a network, wherever it lies."""
     total = hashlib.sha256()
-    for path in paths:
-        total.update(path.read_bytes())
+    for layer in network_of(file).layers:
+        for part in (layer.weight, layer.bias):
+            total.update(part.cpu().numpy().tobytes())
     return total.hexdigest()

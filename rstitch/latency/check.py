@@ -7,6 +7,7 @@ be nearer to one of them than they are to each other.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -68,10 +69,12 @@ class Verdict:
     measured: float
     outside: int
     """Answers with passes outside the measured grid."""
+    replays: int = 2
+    """Of an answer. The mean of more than two has less noise, so less is allowed."""
 
     @property
     def allowed(self) -> float:
-        return max(WITHIN, OF_FLOOR * self.floor)
+        return max(WITHIN, OF_FLOOR * self.floor * math.sqrt(2 / self.replays))
 
     @property
     def holds(self) -> bool:
@@ -82,8 +85,9 @@ def measured(
     measuring: Measuring, recorded: Sequence[Recorded], times: int = 2, tell: Tell = quiet
 ) -> tuple[PassCosts, list[Checked]]:
     """Measure, and after each round replay a part of the answers, each `times` times in all, in
-    rounds that lie as far apart as they can; then price them. Two rounds at least."""
-    rounds = max(2, measuring.rounds)
+    rounds that lie as far apart as they can; then price them. Two times and rounds at least."""
+    times, rounds = max(2, times), max(2, measuring.rounds)
+    measuring.rounds = rounds
     apart = max(1, rounds // times)
     seconds: list[list[float]] = [[] for _ in recorded]
     for at in range(rounds):
@@ -119,6 +123,7 @@ def verdict(checked: Sequence[Checked]) -> Verdict:
         predicted=float(np.median([one.predicted for one in checked])),
         measured=float(np.median([one.measured for one in checked])),
         outside=sum(one.outside > 0 for one in checked),
+        replays=min(len(one.replays) for one in checked),
     )
 
 

@@ -88,10 +88,10 @@ class Form:
     limits: Limits
     points: int
     error: Error | None
-    """None where there were too few points to leave some out."""
+    """Of the grid's own form; None where there were too few points to leave some out."""
     raised: tuple[float, ...] = ()
-    """What a row (where it has a price) and a pass take beyond the grid's with answers in flight;
-    the coefficients have it in them."""
+    """What a row (where it has a price) and a pass take beyond the grid's with answers in flight,
+    or below it; the coefficients have it in them. Empty where too little was seen."""
 
     def seconds(self, shape: Shape) -> float:
         return sum(
@@ -109,18 +109,18 @@ def fitted(measured: Iterable[tuple[Shape, float]]) -> dict[Kind, Form]:
 
 
 def raised(form: Form, live: Sequence[tuple[Shape, float]]) -> Form:
-    """With what its kind took beyond it in flight, by row and by pass, if there was enough of it:
-    contexts and tokens cost there what they cost in the grid."""
+    """With what its kind took beyond it in flight, or less, by row and by pass, if enough of it
+    was seen: contexts and tokens cost there what they cost in the grid."""
     if len(live) < ENOUGH:
         return form
     last = 1 + ("rows" in TERMS[form.kind])
+    first, ends = form.coefficients[:-last], np.array(form.coefficients[-last:])
     x = np.array([[_value(shape, term) for term in TERMS[form.kind][-last:]] for shape, _ in live])
-    fitted = np.array([form.seconds(shape) for shape, _ in live])
-    seen = np.minimum([s for _, s in live], OUTLIER * fitted)
-    more = np.linalg.lstsq(x / fitted[:, None], seen / fitted - 1, rcond=None)[0].tolist()
-    ends = [max(0.0, c + m) for c, m in zip(form.coefficients[-last:], more, strict=True)]
-    coefficients = (*form.coefficients[:-last], *ends)
-    return replace(form, coefficients=coefficients, raised=tuple(more))
+    priced = np.array([form.seconds(shape) for shape, _ in live])
+    seen = np.minimum([s for _, s in live], OUTLIER * priced)
+    now = fit.solve(x, seen - (priced - x @ ends), priced)
+    more = tuple((now - ends).tolist())
+    return replace(form, coefficients=(*first, *now.tolist()), raised=more)
 
 
 def _fitted(kind: Kind, points: Sequence[tuple[Shape, float]]) -> Form:

@@ -19,7 +19,7 @@ FEWER = (8, 2)
 FEW_ROWS = 4
 """So many are measured at the context's end too."""
 UNEVEN = 8
-"""Rows of a batch of prompts feed up to so many tokens less than the widest, less one."""
+"""So many widths of prompts in a batch: the widest, one less, ..."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +109,9 @@ def _of_width(rows: int, cached: int, room: Room) -> Iterator[Point]:
     most = min(room.context - cached, room.tokens // rows)
     for new in (1, 2, 4, 8, CATCH_UP):
         yield Point(rows, new, cached)
-    for new in _doubling(2 * CATCH_UP, room.context - cached):
-        yield Point(rows, new, cached, lone=rows > 1)
+    if room.context - cached > CATCH_UP:
+        for new in _doubling(2 * CATCH_UP, room.context - cached):
+            yield Point(rows, new, cached, lone=rows > 1)
     if rows > 1 and not cached and most > CATCH_UP:
         for new in _doubling(2 * CATCH_UP, most, 4):
             yield Point(rows, new, cached)

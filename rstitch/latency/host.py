@@ -13,9 +13,9 @@ from rstitch.latency.live import Live
 
 def fitted(seen: Sequence[Live]) -> Host:
     """No time where none was seen, as on a clock that only passes move."""
-    kept = [one for one in seen if one.passes and one.outside > 0]
+    kept = [one for one in seen if one.seen and one.outside > 0]
     if not kept:
         return Host()
-    x = np.array([[1.0, one.rows / len(one.passes)] for one in kept])
-    step, row = fit.solve(x, np.array([one.outside / len(one.passes) for one in kept])).tolist()
+    x = np.array([[1.0, one.rows] for one in kept])
+    step, row = fit.solve(x, np.array([one.outside / len(one.seen) for one in kept])).tolist()
     return Host(step, row)

@@ -26,8 +26,9 @@ from rstitch.types import Side
 
 TIMED = 3
 RUN = {Side.SLM: 6, Side.LLM: 2}
-"""Decode steps that a side takes in a row, as in an answer: the first after the other side's find
-neither weights nor code in the caches, so as many of a point count at least."""
+"""Decode steps that a side takes one after the other in an answer, about; so many of a point count
+at least. The first of a run, which finds neither weights nor code in the caches, is left to what
+is seen in flight."""
 WARM, WARM_SECONDS = 16, 1.0
 """Passes of each number of tokens (by powers of two) before the first that counts: the engine tries
 there how many threads are best. They are cut short where they take long."""
@@ -113,7 +114,7 @@ class Measuring:
         return PassCosts(forms, host.fitted(self.lives))
 
     def _live(self, side: Side, kind: Kind) -> list[tuple[Shape, float]]:
-        every = (one for live in self.lives for one in live.passes)
+        every = (one for live in self.lives for one in live.passes())
         return [(shape, s) for at, shape, s in every if at is side and kind_of(shape) == kind]
 
     def table(self) -> list[tuple[str, int, int, int, float, int]]:

@@ -51,18 +51,18 @@ class LlamaRunner:
         heads = [Extend(item.row, item.tokens[:n]) for item, n in pairs if n]
         tails = [Extend(item.row, item.tokens[n:]) for item, n in pairs]
         try:
+            self.kv.make_room(sum(len(item.tokens) for item in batch))  # which ends the context
             if heads:
                 self._pass(heads, [0] * len(heads))
             self.kv.context.give_hidden(True)
-            context = self._pass(tails, counts)
+            context, count = self._pass(tails, counts), sum(counts)
+            return context.logits(count), context.hidden(count)
         except Exception:
             for row, n in before.items():
                 self.kv.truncate(row, n)
             raise
         finally:
             self.kv.context.give_hidden(False)
-        count = sum(counts)
-        return context.logits(count), context.hidden(count)
 
     def _pass(self, batch: Sequence[Extend], counts: Sequence[int]) -> Context:
         """The context that has decoded it."""

@@ -125,7 +125,7 @@ def test_the_line_for_the_waiting_table_and_a_larger_llm() -> None:
 
 
 def test_a_grid_stays_within_the_room_and_reaches_its_ends() -> None:
-    for room in (Room(256, 6, 64), Room(1024, 32, 2048), Room(16, 1, 2048)):
+    for room in (Room(256, 6, 64), Room(1024, 32, 2048), Room(16, 1, 2048), Room(10, 8, 2048)):
         points = grid.points(room)
         assert len(set(points)) == len(points)
         for one in points:

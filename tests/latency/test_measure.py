@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
+from rstitch.costs import ObservedRates
 from rstitch.engine.request import Request
 from rstitch.errors import BadRequest
 from rstitch.latency import check, grid
 from rstitch.latency.forms import TERMS
+from rstitch.latency.live import LEAVES, RETURNS, Live, Scattered
 from rstitch.latency.measure import Measuring, Tell, quiet, typical
 from rstitch.latency.price import price
 from rstitch.latency.recorded import Recorded, label
 from rstitch.latency.replay import replay
 from rstitch.latency.shape import Shape
 from rstitch.policy import make
+from rstitch.policy.base import Signals
 from rstitch.trace import Trace
 from rstitch.types import Finished, Sampling, Side
 from tests.latency.worlds import costed, forwards, truth
@@ -79,12 +85,50 @@ def test_prices_are_raised_to_those_of_passes_in_flight() -> None:
     found = measuring.costs()
     for side in Side:
         assert found.forms[side]["one"].raised == pytest.approx([6e-4])
-        for kind in ("decode", "catch-ups", "prefills"):
+        for kind in ("decode", "catch-ups"):
             assert found.forms[side][kind].raised == pytest.approx([1e-4, 5e-4])  # type: ignore[index]
         shape = Shape.even(8, 1, 100)
         assert found.seconds(side, shape) == pytest.approx(truth(side, shape) + 1.3e-3)
     assert engine.idle and engine.watch is None
     assert all(engine.runners[side].ids == {} for side in Side)  # type: ignore[attr-defined]
+
+
+def test_what_an_engine_measures_once_is_no_part_of_its_steps() -> None:
+    """Here only passes take time, so a step has none beside them. Nor does its table learn."""
+    engine = costed(measure_costs=True)
+    measuring = Measuring(engine, rows=8, context=200, rounds=1)
+    measuring.round()
+    assert measuring.costs().host.seconds(8) == 0.0
+    assert engine.scheduler.rates == ObservedRates()
+
+
+def test_answers_in_flight_leave_nothing_where_a_pass_fails() -> None:
+    passes = count()
+
+    def fails(side: Side, shape: Shape) -> float:
+        if engine.watch and next(passes) == 20:
+            raise KeyboardInterrupt
+        return 0.001
+
+    engine = costed(fails)
+    with pytest.raises(KeyboardInterrupt):
+        Live(4).run(engine, 200, 1.0)
+    assert engine.idle and engine.watch is None
+    assert all(engine.runners[side].ids == {} for side in Side)  # type: ignore[attr-defined]
+
+
+def test_hand_offs_are_scattered_as_coins_would_have_them() -> None:
+    rule = Scattered()
+    for side, share in ((SLM, LEAVES), (LLM, RETURNS)):
+        contexts = torch.arange(1.0, 1001.0)
+        sides = torch.full((1000,), int(side))
+        signals = Signals(side=sides, entropy=torch.zeros(1000), context=contexts)
+        decided = Scattered.decide(signals, torch.zeros(1000, 0))
+        left = (decided.next_side != sides).float().mean()
+        assert float(left) == pytest.approx(share, abs=0.01)
+        rows = [rule.decide_row(SimpleNamespace(side=side, context=n)) for n in range(1, 1001)]  # type: ignore[arg-type]
+        assert [int(one) for one, _ in rows] == decided.next_side.tolist()
+        assert [keep for _, keep in rows] == decided.keep.tolist()
 
 
 def test_one_slow_pass_counts_for_four_medians_at_most() -> None:
@@ -168,6 +212,9 @@ def test_the_bars_of_a_check() -> None:
     apart = [check.Checked(1.055, (0.98, 1.02), 0)] * 20
     assert check.verdict(apart).allowed == pytest.approx(0.06)
     assert check.verdict(apart).holds
+    eight = [check.Checked(1.055, (0.98, 1.02) * 4, 0)] * 20
+    assert check.verdict(eight).allowed == pytest.approx(0.05), "their mean has half of the noise"
+    assert not check.verdict(eight).holds
     assert not check.verdict([*apart[:18], *[check.Checked(1.3, (1.0, 1.0), 0)] * 2]).holds
 
 

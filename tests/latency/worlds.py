@@ -58,7 +58,7 @@ def costed(
     formula: Formula = truth, rows: int = 8, context: int = 256, **settings: Any
 ) -> InProcessEngine:
     """An engine on two of them."""
-    config = EngineConfig(max_rows=rows, measure_costs=False, **settings)
+    config = EngineConfig(max_rows=rows, **{"measure_costs": False, **settings})
     clock = Clock()
     runners = {side: Costed(side, clock, formula, rows, context) for side in Side}
     return InProcessEngine(runners, frozenset({EOS}), config, None, clock)

@@ -145,6 +145,18 @@ def test_a_pass_that_fails_changes_nothing(hidden: bool, monkeypatch: pytest.Mon
     assert differ(got, want) < TOLERANCE
 
 
+def test_hidden_states_of_a_pass_that_needs_more_cells() -> None:
+    """Its context is another one then, which has to be told to yield them."""
+    one = runner(Side.LLM)
+    one.kv._start = cells.PAGE
+    one.extend([Extend(one.open(), prompt(cells.PAGE - 4, 1))])
+    before, tokens = one.kv.context, list(prompt(8, 2))
+    out, hidden = one.extend_hidden([Extend(one.open(), tokens)])
+    assert one.kv.context is not before
+    assert differ(out, plain_logits(Side.LLM, tokens)[-1:]) < TOLERANCE
+    assert hidden.shape == (1, one.model.width)
+
+
 def test_rows_run_out() -> None:
     one = runner(Side.SLM, max_rows=2)
     rows = [one.open(), one.open()]
