@@ -399,7 +399,7 @@ def test_closing_from_another_thread_ends_the_reader(stitch: Stitch) -> None:
         assert stream.trace.end["reason"] in ("cancelled", "length")
 
 
-@pytest.mark.parametrize("place", ["_commit", "_end", "_release", "_take_inbox"])
+@pytest.mark.parametrize("place", ["_commit", "_end", "_release", "_take_inbox", "_feed"])
 def test_ctrl_c_in_the_middle_of_a_step_loses_nothing(
     stitch: Stitch, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
@@ -410,7 +410,7 @@ def test_ctrl_c_in_the_middle_of_a_step_loses_nothing(
 
     def interrupted(*args: Any) -> Any:
         calls.append(args)
-        if len(calls) == (4 if place in ("_commit", "_take_inbox") else 1):
+        if len(calls) == (4 if place in ("_commit", "_feed") else 1):
             signal.raise_signal(signal.SIGINT)
         return real(*args)
 

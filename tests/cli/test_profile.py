@@ -107,7 +107,7 @@ def test_an_old_profile_is_read_for_waiting_and_refused_for_pricing(tmp_path: Pa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda p: p.update(version=9), "is of version 9, this rstitch reads 2"),
+        (lambda p: p.update(version=9), "is of version 9, this rstitch reads 3"),
         (lambda p: p["passes"].pop("llm"), "is damaged"),
         (lambda p: p["passes"]["slm"].update(other={}), "is damaged.*other"),
         (lambda p: p["host"].update(step=-1), "is damaged.*-1 is no number of seconds"),
