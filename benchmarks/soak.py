@@ -4,8 +4,9 @@
 
 Thousands of requests from 16 clients: answers, streams, slow readers, clients that leave at any
 point, bodies that are too large, no JSON or wrong (`benchmarks.mixed`). What the process holds is
-read whenever nothing is in flight, after each tenth of the requests; the first 100 at least are
-warm-up. The ratio is the resident set at the end over that after the warm-up.
+read whenever nothing is in flight, after each tenth of the requests. Before that all rows that the
+engine may have are in flight at once, since KV memory grows with them and is kept; and the first 100
+requests at least are warm-up. The ratio is the resident set at the end over that after the warm-up.
 
 Then kill -9 under 16 streams: each client has to see an error at once, no answer that is cut short
 may look whole, and a new server on the same port has to answer.
@@ -23,6 +24,7 @@ from benchmarks.client import Lost, connected, post
 from benchmarks.common import finish, parsed, parser, progress, say, show_bars
 from benchmarks.mixed import Mixture, Sent
 from benchmarks.served import HOST, Server, serve
+from rstitch.config import EngineConfig
 from rstitch.pairs.recipe.splits import problems, spread
 
 REQUESTS, QUICK = 10_000, 200
@@ -64,6 +66,7 @@ def reading(server: Server, requests: int, seconds: float = 10.0) -> Reading:
 
 
 def soak(server: Server, total: int) -> tuple[list[Reading], Sent]:
+    asyncio.run(answered(server.port, streams(2 * EngineConfig().max_rows)))
     questions = [one.question for one in spread(problems("test"), 400)]
     mixture, found = Mixture(HOST, server.port, questions), list[Reading]()
     for wave in range(1, WAVES + 1):
