@@ -5,8 +5,9 @@
 Thousands of requests from 16 clients: answers, streams, slow readers, clients that leave at any
 point, bodies that are too large, no JSON or wrong (`benchmarks.mixed`). What the process holds is
 read whenever nothing is in flight, after each tenth of the requests. Before that all rows that the
-engine may have are in flight at once, since KV memory grows with them and is kept; and the first 100
-requests at least are warm-up. The ratio is the resident set at the end over that after the warm-up.
+engine may have are in flight at once, since KV memory grows with them and is kept; and the first
+100 requests at least are warm-up. The ratio is the resident set at the end over that after the
+warm-up.
 
 Then kill -9 under 16 streams: each client has to see an error at once, no answer that is cut short
 may look whole, and a new server on the same port has to answer.
