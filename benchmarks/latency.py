@@ -1,11 +1,12 @@
 """Does the latency model hold? Prices beside replays, the simulator beside the engine.
 
-    python -m benchmarks.latency [--quick] [--save]
+    python -m benchmarks.latency [--quick] [--save] [--only builtin|flight|random]
 
-Three parts. Recorded answers of the built-in pair are replayed in several rounds, between those in
-which the profile is measured, and priced from it. The same for a random-weight pair in the shapes
-of Qwen2.5-0.5B and -1.5B, with few and short answers, since it is slow. And closed loops of the
-built-in pair with N answers in flight, between rounds too, beside the simulator's rate for them.
+Three parts; with --only the other two are those of the result that is there. Recorded answers of
+the built-in pair are replayed in several rounds, between those in which the profile is measured,
+and priced from it. The same for a random-weight pair in the shapes of Qwen2.5-0.5B and -1.5B, with
+few and short answers, since it is slow. And closed loops of the built-in pair with N answers in
+flight, between rounds too, beside the simulator's rate for them.
 Rounds are many and short, since a machine's pace changes by a tenth from one minute to the next.
 The floor beside each error is what two replays of one answer differ by, in different rounds.
 """
@@ -13,14 +14,16 @@ The floor beside each error is what two replays of one answer differ by, in diff
 from __future__ import annotations
 
 import itertools
+import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 import rstitch
-from benchmarks.common import finish, parsed, parser, progress, say, show_bars
+from benchmarks.common import RESULTS, finish, parsed, parser, progress, say, show_bars
 from benchmarks.inflight import Loop, Run
 from benchmarks.random_pair import random_runner
 from rstitch.api import Stitch
@@ -65,6 +68,7 @@ def told(name: str, verdict: Verdict) -> dict[str, Any]:
         "answers": verdict.answers,
         "floor": verdict.floor,
         "median": verdict.median,
+        "allowed": verdict.allowed,
         "p95": verdict.p95,
         "bias": verdict.bias,
         "predicted": verdict.predicted,
@@ -116,21 +120,20 @@ def _end(engine: InProcessEngine, prompts: dict[Side, Any], spec: dict[str, Any]
 
 
 def in_flight(
-    stitch: Stitch, recorded: Sequence[Recorded], sizes: Sequence[int], quick: bool, budget: float
+    stitch: Stitch, recorded: Sequence[Recorded], sizes: Sequence[int], size: Size
 ) -> Iterator[dict[str, Any]]:
-    """The engine's rate and the simulator's, at each size; profile and loops in turns."""
+    """The engine's rate and the simulator's, at each size; profile and loops in turns. The loops
+    ask the same problems whose answers the simulator moves, and from round to round others."""
     patterns = [of_trace(one) for one in recorded]
     asked = spread(problems("test"), len(recorded))
     policy = make("entropy", tau=stitch.tau)
-    rounds = 3 if quick else ROUNDS
-    measuring = Measuring(stitch.engine, ROWS, 512, budget, rounds, timed=1)
-    runs = {n: Run() for n in sizes}
-    for at in range(rounds):
+    measuring = Measuring(stitch.engine, ROWS, 512, size.budget, size.rounds, timed=1)
+    runs, turns = {n: Run() for n in sizes}, {n: itertools.cycle(asked) for n in sizes}
+    for at in range(size.rounds):
         measuring.round()
         for n in sizes:
-            answers = n if quick else n + 8
-            Loop(stitch, policy, itertools.cycle(asked), n).run(answers, runs[n])
-            progress(f"round {at + 1} of {rounds}, {n} in flight: done")
+            Loop(stitch, policy, turns[n], n).run(n + size.more, runs[n])
+            progress(f"round {at + 1} of {size.rounds}, {n} in flight: done")
     costs: PassCosts = measuring.costs()
     for n in sizes:
         found = simulate(patterns, n, costs, answers=max(200, 4 * n))
@@ -146,34 +149,71 @@ def in_flight(
         yield row
 
 
-def main() -> None:
-    args = parsed(parser(__doc__, "20 answers, 4 of the random pair, three sizes"))
-    answers, sizes = (20, (1, 4, 16)) if args.quick else (200, (1, 2, 4, 8, 16, 32))
-    budget, rounds = (6.0, 3) if args.quick else (200.0, ROUNDS)
+# -- the parts ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Of the whole, and of `--quick`."""
+
+    answers: int = 200
+    sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
+    budget: float = 200.0
+    """Seconds for a profile."""
+    rounds: int = ROUNDS
+    more: int = 24
+    """Answers of a closed loop in a round, beyond as many as are in flight."""
+    random: tuple[int, int] = (20, 24)
+    """Answers of the random pair, and tokens of each."""
+
+
+QUICK = Size(20, (1, 4, 16), 6.0, 3, 0, (4, 8))
+
+
+def builtin(size: Size) -> dict[str, Any]:
     with rstitch.load(max_rows=ROWS) as stitch:
-        recorded = written(stitch, answers)
-        measuring = Measuring(stitch.engine, 1, 512, budget, rounds)
-        _, checked = check.measured(measuring, recorded, rounds)
-        builtin = check.verdict(checked)
-        parts: dict[str, Any] = {"builtin": told("built-in", builtin)}
-        say("    N            engine    simulated    error")
-        levels = list(in_flight(stitch, recorded, sizes, args.quick, budget))
+        measuring = Measuring(stitch.engine, 1, 512, size.budget, size.rounds)
+        _, checked = check.measured(measuring, written(stitch, size.answers), size.rounds)
+    return told("built-in", check.verdict(checked))
+
+
+def flight(size: Size) -> list[dict[str, Any]]:
+    say("    N            engine    simulated    error")
+    with rstitch.load(max_rows=ROWS) as stitch:
+        return list(in_flight(stitch, written(stitch, size.answers), size.sizes, size))
+
+
+def shaped(size: Size) -> dict[str, Any]:
     engine = random_engine()
-    few, tokens = (4, 8) if args.quick else (20, 24)
-    large = Measuring(engine, 1, 128, budget, rounds, timed=1)
-    _, checked = check.measured(large, random_answers(engine, few, tokens), TIMES)
-    shaped = check.verdict(checked)
-    parts["random"] = told("0.5b/1.5b", shaped)
+    large = Measuring(engine, 1, 128, size.budget, size.rounds, timed=1)
+    _, checked = check.measured(large, random_answers(engine, *size.random), TIMES)
+    return told("0.5b/1.5b", check.verdict(checked))
+
+
+PARTS: dict[str, Callable[[Size], Any]] = {"builtin": builtin, "flight": flight, "random": shaped}
+
+
+def main() -> None:
+    options = parser(__doc__, "20 answers, 4 of the random pair, three sizes")
+    options.add_argument("--only", choices=PARTS, help="the rest is of the result that is there")
+    args = parsed(options)
+    size = QUICK if args.quick else Size()
+    parts: dict[str, Any] = {}
+    if args.only:
+        before = json.loads((RESULTS / "latency.json").read_text())
+        parts = {name: before[name] for name in PARTS}
+    for name, part in PARTS.items():
+        if args.only in (None, name):
+            parts[name] = part(size)
     bars = {
-        "builtin_median": builtin.median <= builtin.allowed,
-        "builtin_p95": builtin.p95 <= check.WITHIN_P95,
-        "random_median": shaped.median <= shaped.allowed,
-        "random_p95": shaped.p95 <= check.WITHIN_P95,
-        "simulator_within_10_percent": all(abs(one["error"]) <= SIMULATED for one in levels),
+        "simulator_within_10_percent": all(abs(n["error"]) <= SIMULATED for n in parts["flight"])
     }
+    for name in ("builtin", "random"):
+        bars[f"{name}_median"] = parts[name]["median"] <= parts[name]["allowed"]
+        bars[f"{name}_p95"] = parts[name]["p95"] <= check.WITHIN_P95
     show_bars(bars)
-    details = {**parts, "sizes": levels, "bars": bars}
-    finish("latency", builtin.median, builtin.allowed, details, args.save)
+    first = parts["builtin"]
+    finish("latency", first["median"], first["allowed"], {**parts, "bars": bars}, args.save)
 
 
 if __name__ == "__main__":
