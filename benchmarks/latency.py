@@ -127,7 +127,7 @@ def in_flight(
     patterns = [of_trace(one) for one in recorded]
     asked = spread(problems("test"), len(recorded))
     policy = make("entropy", tau=stitch.tau)
-    measuring = Measuring(stitch.engine, ROWS, 512, size.budget, size.rounds, timed=1)
+    measuring = Measuring(stitch.in_process, ROWS, 512, size.budget, size.rounds, timed=1)
     runs, turns = {n: Run() for n in sizes}, {n: itertools.cycle(asked) for n in sizes}
     for at in range(size.rounds):
         measuring.round()
@@ -172,7 +172,7 @@ QUICK = Size(20, (1, 4, 16), 6.0, 3, 0, (4, 8))
 
 def builtin(size: Size) -> dict[str, Any]:
     with rstitch.load(max_rows=ROWS) as stitch:
-        measuring = Measuring(stitch.engine, 1, 512, size.budget, size.rounds)
+        measuring = Measuring(stitch.in_process, 1, 512, size.budget, size.rounds)
         _, checked = check.measured(measuring, written(stitch, size.answers), size.rounds)
     return told("built-in", check.verdict(checked))
 
