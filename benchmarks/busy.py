@@ -7,7 +7,6 @@ Its work is cut into pieces of a millisecond or so, as that of a server or a cli
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -15,16 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rstitch.server.priority import LESS
-
 PIECE = 0.001
 """Seconds of work at once."""
 
 
 @contextmanager
 def beside(share: float) -> Iterator[None]:
-    """One of it while entered, with the niceness of `rstitch serve`'s HTTP. share: 0 to 1; no
-    process of one thread takes more."""
+    """One of it while entered. share: 0 to 1; no process of one thread takes more."""
     command = [sys.executable, "-m", "benchmarks.busy", str(min(1.0, share))]
     root, pipe = Path(__file__).parents[1], subprocess.PIPE
     with subprocess.Popen(command, cwd=root, stdout=pipe, text=True) as process:
@@ -38,7 +34,6 @@ def beside(share: float) -> Iterator[None]:
 
 def main() -> None:
     share = float(sys.argv[1])
-    os.nice(LESS)
     print("busy", flush=True)
     started, spent = time.perf_counter(), time.process_time()
     while True:

@@ -158,6 +158,7 @@ class InProcessEngine:
 
         pump = Pump(self._steps, lambda: self.idle, tell)
         self._wake = pump.wake
+        pump.start()
         try:
             while True:
                 ready.clear()

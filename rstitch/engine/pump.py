@@ -3,6 +3,10 @@
 Whoever reads the events must not be waited for: to hand a burst over, be woken and come back costs
 a third of the time with sixteen rows of a small model, whose weights another thread's turn has
 pushed out of the core's cache meanwhile (docs/log.md).
+
+Best of all is the thread that has loaded the models. On a CPU each thread that computes has helpers
+of its own, and where a process has more of them than there are cores, OpenMP has them sleep between
+two operations instead of looking out for the next: passes on two cores take twice their time.
 """
 
 from __future__ import annotations
@@ -16,20 +20,25 @@ PATIENCE = 5.0
 
 
 class Pump:
-    """Runs `steps` until `stop`, or until it raises; `wake` when there may be something to do."""
+    """Runs `steps` until `stop`, or until it raises, in the thread that calls `run` or in one of
+    its own; `wake` when there may be something to do."""
 
     def __init__(
         self, steps: Callable[[], None], idle: Callable[[], bool], tell: Callable[[], None]
     ) -> None:
-        """steps: a few steps. tell: called from the thread after them, and at its end."""
+        """steps: a few steps. tell: called after them, when there are none, and where they fail."""
         self._steps, self._idle, self._tell = steps, idle, tell
         self._news = threading.Event()
         self._stopped = False
         self.error: Exception | None = None
         """What `steps` has raised; it runs no more."""
-        self._thread = threading.Thread(target=self._run, name="rstitch-steps", daemon=True)
+
+    def start(self) -> None:
+        """Run in a thread of its own."""
+        thread = threading.Thread(target=self._in_thread, name="rstitch-steps", daemon=True)
+        self._thread = thread
         atexit.register(self._join)  # torch must not be computing while the interpreter goes
-        self._thread.start()
+        thread.start()
 
     def wake(self) -> None:
         self._news.set()
@@ -39,12 +48,8 @@ class Pump:
         self._stopped = True
         self._news.set()
 
-    def _join(self) -> None:
-        self._stopped = True
-        self._news.set()
-        self._thread.join(PATIENCE)
-
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Until `stop`, or until `steps` raises: then `error` is set."""
         try:
             while not self._stopped:
                 self._news.clear()
@@ -57,5 +62,13 @@ class Pump:
         except Exception as error:
             self.error = error
             self._tell()
+
+    def _in_thread(self) -> None:
+        try:
+            self.run()
         finally:
             atexit.unregister(self._join)
+
+    def _join(self) -> None:
+        self.stop()
+        self._thread.join(PATIENCE)

@@ -1,5 +1,7 @@
-"""The engine's process from within: what is asked comes in by one thread, and what happens goes out
-by the engine's own, so that no step waits for another thread's turn.
+"""The engine's process from within: what is asked comes in by a thread of its own, and what happens
+goes out by the one that loads and steps, so that no step waits for another thread's turn.
+
+That is the process's first. All that computes happens in it (`rstitch.engine.pump` says why).
 """
 
 from __future__ import annotations
@@ -91,19 +93,23 @@ class Serving:
         """The engine was idle then."""
         self._lost = 0
         """Sides that it said were lost."""
-        self._ended = threading.Event()
-        self._closing = False
-        self._pump: Pump | None = None  # its thread begins before there is a name for it
+        self._measuring = False
+        """It was asked what a step costs."""
+        self._closing = threading.Event()
         self._pump = Pump(self._steps, lambda: engine.idle, self._tell)
 
     def run(self) -> None:
-        assert self._pump is not None
-        while not self._closing:
+        threading.Thread(target=self._listen, name="rstitch-asked", daemon=True).start()
+        self._pump.run()
+        self._closing.wait()
+
+    def _listen(self) -> None:
+        """Until this process ends, which is at once where the other one has: to close waits for
+        the step under way, and that may hang."""
+        while True:
             what, *values = self.pipe.receive()
             getattr(self, f"_{what}")(*values)
             self._pump.wake()
-        self._ended.wait()
-        self._pump.stop()
 
     # -- what is asked --------------------------------------------------------------------------
 
@@ -120,22 +126,10 @@ class Serving:
         self.engine.cancel(name)
 
     def _measure(self) -> None:
-        try:
-            found, error = self.engine.measure(), None
-        except Exception as failed:
-            found, error = None, told(failed)
-        self._send([])
-        self.pipe.send("measured", found, error)
+        self._measuring = True
 
     def _close(self) -> None:
-        threading.Thread(target=self._listen, daemon=True).start()
-        self.engine.close()
-        self._closing = True
-
-    def _listen(self) -> None:
-        """For the other end's end: to close waits for the step under way, which may hang."""
-        while True:
-            self.pipe.receive()
+        self._closing.set()
 
     # -- what happens ---------------------------------------------------------------------------
 
@@ -144,15 +138,25 @@ class Serving:
 
     def _tell(self) -> None:
         """After steps, when there are none, and when they have failed."""
-        error = self._pump.error if self._pump else None
-        if error is not None:
-            self.pipe.send("broken", told(error))
-            self._ended.set()
-        elif self._closing:
+        if self._pump.error is not None:
+            self.pipe.send("broken", told(self._pump.error))
+        elif self._closing.is_set():
+            self.engine.close()
             self._send(self.engine.step())
-            self._ended.set()
+            self._pump.stop()
+        elif self._measuring:
+            self._measuring = False
+            self._measured()
         elif self.engine.idle and not self._quiet:
             self._send([])
+
+    def _measured(self) -> None:
+        try:
+            found, error = self.engine.measure(), None
+        except Exception as failed:
+            found, error = None, told(failed)
+        self._send([])
+        self.pipe.send("measured", found, error)
 
     def _send(self, events: list[Event]) -> None:
         now, news = time.monotonic(), None

@@ -14,11 +14,9 @@ from types import FrameType
 import uvicorn
 
 from rstitch.api import Stitch, load
-from rstitch.remote.engine import RemoteEngine
 from rstitch.server import logs
 from rstitch.server.app import create
 from rstitch.server.config import ServerConfig
-from rstitch.server.priority import give_way
 from rstitch.server.served import Served
 
 INTERRUPTED, FAILED = 130, 1
@@ -128,8 +126,6 @@ class Server(uvicorn.Server):
 def run(served: Served) -> int:
     """Serve until something ends it; the exit status."""
     logs.install(served.config.listen.log_format)
-    if isinstance(served.stitch.engine, RemoteEngine):
-        give_way()
     server = Server(served)
     server.run()
     if not server.started:

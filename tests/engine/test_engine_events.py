@@ -225,6 +225,7 @@ def test_a_close_between_a_step_and_the_wait_after_it_is_heard() -> None:
             pump.wake()
 
     pump = Pump(lambda: None, lambda: bool(told), tell)
+    pump.start()
     for _ in range(2000):
         if any(told):
             break

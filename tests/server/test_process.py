@@ -15,7 +15,6 @@ import httpx
 import pytest
 
 from benchmarks.served import Server, serve
-from rstitch.server.priority import LESS
 from tests.server.serving import CHAT, asking
 
 pytestmark = pytest.mark.skipif(
@@ -96,11 +95,6 @@ def test_a_signal_for_both_lets_the_server_finish_what_it_has_begun(server: Serv
     assert lines[-1] == "data: [DONE]"
     assert server.process.wait(20) == 0 and gone(pid)
     assert b"Traceback" not in server.said
-
-
-def test_the_engine_has_the_cores_first(server: Server) -> None:
-    own, other = (os.getpriority(os.PRIO_PROCESS, one) for one in server.processes)
-    assert own == min(other + LESS, 19)
 
 
 def test_one_process_where_that_is_asked_for() -> None:
