@@ -266,6 +266,8 @@ class ReasoningStream:
     """No text is decided yet."""
 
     def push(self, text: str) -> list[tuple[Phase, str]]:
+        if not (self._held or self._begins) and self._mark[0] not in text:  # most pieces
+            return [(self.phase, text)] if text else []
         text = self._held + text
         if self._begins and self.phase is Phase.REASONING and not self.include_marks:
             if self.open.startswith(text) and text != self.open:

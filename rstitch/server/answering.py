@@ -13,10 +13,9 @@ from rstitch.server.entry import Ticket
 from rstitch.server.errors import SHUTTING_DOWN, Problem
 from rstitch.server.keys import Key
 from rstitch.server.loop import Arrived
-from rstitch.server.patience import Patience
 from rstitch.server.reply import Form
 from rstitch.server.served import Served
-from rstitch.server.sse import DONE, event
+from rstitch.server.sse import event
 from rstitch.server.task import Task
 from rstitch.text import Phase, ReasoningStream
 from rstitch.types import Side
@@ -29,12 +28,11 @@ class Answering:
     served: Served
     key: Key
     task: Task
-    patience: Patience
     form: Form
     choices: list[Choice]
 
     async def reply(self) -> dict[str, Any]:
-        """Raises Problem, RStitchError, Gone."""
+        """Raises Problem, RStitchError."""
         async with aclosing(self._bursts()) as bursts:
             async for _ in bursts:
                 pass
@@ -52,7 +50,6 @@ class Answering:
                         yield chunk
         if self.task.usage_chunk:
             yield event(self.form.last(self.choices))
-        yield DONE
 
     @property
     def headers(self) -> dict[str, str]:
@@ -71,14 +68,14 @@ class Answering:
     async def _bursts(self) -> AsyncGenerator[set[int]]:
         """Have it written: after each burst, the answers that something came for."""
         async with AsyncExitStack() as held:
-            ticket = await self.patience.wait(held.enter_async_context(self._turn()))
+            ticket = await held.enter_async_context(self._turn())
             requests = [self._late(one, ticket) for one in self.task.requests]
             inbox = self.served.loop.open(requests)
             held.callback(inbox.close)
             self.served.metrics.begin(inbox.names, ticket.waited)
             if self.task.asked.provenance:
                 self.served.traces.begin(self.form.name, self.key, requests, self.task.model)
-            while arrived := await self.patience.wait(inbox.burst()):
+            while arrived := await inbox.burst():
                 yield self._take(arrived)
 
     @asynccontextmanager
@@ -122,10 +119,10 @@ class Answering:
         return opening + event(chunk)
 
 
-def answering(served: Served, key: Key, task: Task, patience: Patience, name: str) -> Answering:
+def answering(served: Served, key: Key, task: Task, name: str) -> Answering:
     """name: of the request, for its reply and the log."""
     form = Form(task, served.words, served.fingerprint(task.policy), name)
-    return Answering(served, key, task, patience, form, _choices(served, task))
+    return Answering(served, key, task, form, _choices(served, task))
 
 
 def _choices(served: Served, task: Task) -> list[Choice]:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from rstitch.server.errors import Problem
 from rstitch.server.patience import Gone, Patience
@@ -47,9 +47,6 @@ class EventStream(Response):
         error: Exception | None = None
         try:
             async with self._patience.watching(receive):
-                await send(
-                    {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-                )
                 await self._all(send)
         except asyncio.CancelledError:
             error = Gone()
@@ -61,17 +58,18 @@ class EventStream(Response):
             problem = self._end(error)
         if isinstance(error, Gone):
             return
-        last = event(problem.body()) if problem else b""
+        last = event(problem.body()) if problem else DONE
         with suppress(Problem, Gone):  # a reader that is too slow for the rest is so for this
-            await self._patience.wait(
-                send({"type": "http.response.body", "body": last, "more_body": False})
-            )
+            async with self._patience.limit():
+                await send({"type": "http.response.body", "body": last, "more_body": False})
 
     async def _all(self, send: Send) -> None:
-        await self._send(send, self._first)
+        head = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        await send(head)
+        await send(_body(self._first))
         async for piece in self._rest:
-            await self._send(send, piece)
+            await send(_body(piece))
 
-    async def _send(self, send: Send, piece: bytes) -> None:
-        message = {"type": "http.response.body", "body": piece, "more_body": True}
-        await self._patience.wait(send(message))
+
+def _body(piece: bytes) -> Message:
+    return {"type": "http.response.body", "body": piece, "more_body": True}

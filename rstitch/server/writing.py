@@ -63,11 +63,12 @@ async def _begin(served: Served, http: Request, kind: Kind, record: Record) -> R
     limits = served.config.limits
     patience = Patience(limits.request_seconds)
     key = record.key = served.entry.who(http.headers)
-    body = await patience.wait(read(http, limits.max_body_bytes))
+    async with patience.limit():
+        body = await read(http, limits.max_body_bytes)
     task = await _task(served, kind, body, key)
-    one = record.answering = answering(served, key, task, patience, record.id)
+    one = record.answering = answering(served, key, task, record.id)
     if task.body.stream:
-        return await _stream(one, http, record)
+        return await _stream(one, http, patience, record)
     async with patience.watching(http.receive):
         reply: dict[str, Any] = await one.reply()
     served.shadow.offer(one.task, one.choices)
@@ -82,11 +83,11 @@ async def _task(served: Served, kind: Kind, body: bytes, key: Key) -> Task:
     return await asyncio.to_thread(read_task) if len(body) > LONG else read_task()
 
 
-async def _stream(one: Answering, http: Request, record: Record) -> Response:
+async def _stream(one: Answering, http: Request, patience: Patience, record: Record) -> Response:
     """It has begun: what fails before the first token still has a status of its own."""
     chunks = one.chunks()
     try:
-        async with one.patience.watching(http.receive):
+        async with patience.watching(http.receive):
             first = await anext(chunks)
     except BaseException:
         await chunks.aclose()
@@ -104,4 +105,4 @@ async def _stream(one: Answering, http: Request, record: Record) -> Response:
             return problem
         return None
 
-    return EventStream(first, chunks, one.headers, one.patience, end)
+    return EventStream(first, chunks, one.headers, patience, end)

@@ -15,17 +15,15 @@ from tests.server import virtual
 Clock = Callable[[], float]
 
 
-async def after(seconds: float) -> str:
-    await asyncio.sleep(seconds)
-    return "done"
-
-
-def test_time_is_shared_by_all_that_is_waited_for() -> None:
+def test_time_is_shared_by_all_that_waits() -> None:
     async def main(clock: Clock) -> None:
         patience = Patience(10)
-        assert await patience.wait(after(6)) == "done"
+        async with patience.limit():
+            await asyncio.sleep(6)
         with pytest.raises(Problem) as error:
-            await patience.wait(after(6))
+            async with patience.limit():
+                await asyncio.sleep(3)
+                await asyncio.sleep(3)
         assert (error.value.status, clock()) == (408, 10)
 
     virtual.run(main)
@@ -46,22 +44,21 @@ def test_who_leaves_is_noticed_at_once_and_for_good() -> None:
                 cancelled.append(clock())
                 raise
 
-        async with patience.watching(receive):
-            with pytest.raises(Gone):
-                await patience.wait(work())
+        with pytest.raises(Gone):
+            async with patience.watching(receive):
+                await work()
         assert cancelled == [3] and clock() == 3
         with pytest.raises(Gone):
-            await patience.wait(after(1))
+            async with patience.limit():
+                await asyncio.sleep(1)
 
     virtual.run(main)
 
 
 def test_a_timeout_within_is_not_taken_for_its_own() -> None:
     async def main(clock: Clock) -> None:
-        async def inner() -> None:
-            raise TimeoutError("mine")
-
         with pytest.raises(TimeoutError, match="mine"):
-            await Patience(5).wait(inner())
+            async with Patience(5).limit():
+                raise TimeoutError("mine")
 
     virtual.run(main)
