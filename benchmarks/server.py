@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from statistics import harmonic_mean, median
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,8 @@ OVERHEAD = 1.10
 """Seconds of the server over those of the bare engine, at BARE clients."""
 FAIR = 1.5
 BARE, FLOOD = 16, 64
+MORE = 4
+"""Times as many blocks with BARE clients: one of them may differ by a third from the next."""
 MODELS = {"stitched": "builtin", "llm": "builtin-llm"}
 ENGINES = ("bare", "beside")
 KEYS = {name: f"rs-benchmark-{name}" for name in ("load", "flood")}
@@ -67,13 +70,16 @@ class Run:
     def rate(self) -> float:
         return len(self.answers) / self.seconds
 
-    def add(self, done: Done, clients: int) -> None:
+    def add(self, done: Done, clients: int) -> float:
+        """A block; its answers a second."""
         (answers,) = done.answers
         counted = answers[clients:-clients]
-        self.seconds += counted[-1].ended - answers[clients - 1].ended
+        seconds = counted[-1].ended - answers[clients - 1].ended
+        self.seconds += seconds
         self.answers += counted
         self.lost += [one.reason for one in answers if one.reason not in ("stop", "length")]
         self.client = max(self.client, done.cpu / done.wall)
+        return len(counted) / seconds
 
     def told(self) -> dict[str, Any]:
         return {
@@ -109,11 +115,13 @@ def ask(load: Generator, model: str, clients: int, answers: int) -> Done:
     return load.run([Group(clients, asked, len(asked), KEYS["load"])])
 
 
-def bare(stitch: Stitch, answers: int, run: inflight.Run) -> None:
+def bare(stitch: Stitch, answers: int) -> inflight.Run:
     """The same on the engine."""
+    run = inflight.Run()
     chosen = spread(problems("test"), 2 * BARE + answers)
     policy = make("entropy", tau=stitch.tau)
     inflight.Loop(stitch, policy, itertools.cycle(chosen), BARE).run(answers, run)
+    return run
 
 
 def taken(server: Server, load: Generator) -> float:
@@ -127,23 +135,27 @@ def level(
     load: Generator, stitch: Stitch, clients: int, answers: int, rounds: int, share: float
 ) -> dict[str, Any]:
     """All at one number of clients, in blocks that change places."""
-    runs, engines = {name: Run() for name in MODELS}, {name: inflight.Run() for name in ENGINES}
-    for number in range(rounds):
-        names = [*MODELS, *(ENGINES if clients == BARE else [])]
+    names = [*MODELS, *(ENGINES if clients == BARE else [])]
+    runs, rates = {name: Run() for name in MODELS}, {name: list[float]() for name in names}
+    for number in range(rounds * (MORE if clients == BARE else 1)):
         for name in names[number % len(names) :] + names[: number % len(names)]:
             if name in MODELS:
-                runs[name].add(ask(load, MODELS[name], clients, answers), clients)
+                done = ask(load, MODELS[name], clients, answers)
+                rates[name].append(runs[name].add(done, clients))
                 continue
             with beside(share) if name == "beside" else nullcontext():
-                bare(stitch, answers, engines[name])
+                rates[name].append(bare(stitch, answers).rate)
     found: dict[str, Any] = {"clients": clients}
     found |= {name: run.told() for name, run in runs.items()}
     found["over_llm"] = runs["stitched"].rate / runs["llm"].rate
     found["lost"] = [reason for run in runs.values() for reason in run.lost]
     if clients == BARE:
-        found |= {f"{name}_answers_per_second": run.rate for name, run in engines.items()}
-        found["overhead"] = engines["bare"].rate / runs["stitched"].rate
-        found["overhead_of_what_is_left"] = engines["beside"].rate / runs["stitched"].rate
+        found["blocks"] = rates
+        means = {name: harmonic_mean(of) for name, of in rates.items()}
+        found |= {f"{name}_answers_per_second": means[name] for name in ENGINES}
+        found["overhead"] = means["bare"] / means["stitched"]
+        found["overhead_of_medians"] = median(rates["bare"]) / median(rates["stitched"])
+        found["overhead_of_what_is_left"] = means["beside"] / means["stitched"]
     return found
 
 
@@ -174,6 +186,7 @@ def show(row: dict[str, Any]) -> None:
     told = f"    {row['over_llm']:.2f}x the LLM alone, {len(row['lost'])} lost"
     if "overhead" in row:
         told += f"; bare engine {row['bare_answers_per_second']:.1f}/s: {row['overhead']:.3f}x"
+        told += f" ({row['overhead_of_medians']:.3f} by medians)"
         told += f", beside as busy a process {row['beside_answers_per_second']:.1f}/s"
     say(told)
 
@@ -201,7 +214,7 @@ def measure(server: Server, load: Generator, stitch: Stitch, quick: bool) -> dic
     sizes, rounds = ((4, 16), 1) if quick else ((1, 4, 16, 64), 3)
     for model in MODELS.values():  # step costs, threads and memory are found here
         ask(load, model, BARE, 8)
-    bare(stitch, 8, inflight.Run())
+    bare(stitch, 8)
     share, levels = taken(server, load), []
     for clients in sizes:
         answers = 2 * clients if quick else max(64, 3 * clients)
