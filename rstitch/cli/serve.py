@@ -15,6 +15,7 @@ import typer
 
 from rstitch.cli.options import in_units, policy_of
 from rstitch.errors import BadRequest
+from rstitch.remote.process import begin
 from rstitch.server.config import known
 from rstitch.server.resolve import Resolved, load
 from rstitch.server.settings import Setting
@@ -35,6 +36,9 @@ def _serve(config: str | None, print_config: bool, **flags: Any) -> None:
 
 
 def _run(resolved: Resolved) -> int:
+    models = resolved.config.models
+    if models.engine_process and resolved.config.engine.engine != "vllm":
+        begin()
     try:
         from rstitch.server.running import open_pair, run
     except ModuleNotFoundError as error:

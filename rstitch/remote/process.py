@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -24,22 +25,44 @@ PATIENCE = 10.0
 """Seconds in which it has to end by itself: a step of a large model may be under way."""
 
 
+@dataclass(frozen=True, slots=True)
+class Started:
+    """An interpreter that waits to be told what to load, and this end of its pipe."""
+
+    process: subprocess.Popen[bytes]
+    pipe: Connection
+
+    @classmethod
+    def now(cls) -> Started:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            end = theirs.fileno()
+            process = subprocess.Popen(
+                [sys.executable, "-m", CHILD, str(end)],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[end],
+                process_group=0,  # a terminal's Ctrl-C is for whoever started it
+            )
+        return cls(process, Connection(ours.detach()))
+
+
+_ahead: deque[Started] = deque()
+
+
+def begin() -> None:
+    """Start the interpreter of the next `Process` already, which imports torch while this one does.
+    It ends with this one whether it was needed or not."""
+    _ahead.append(Started.now())
+
+
 class Process:
     """Begins with its start. `close`, or let it go: it ends when its pipe is closed."""
 
     def __init__(self, arguments: Mapping[str, Any]) -> None:
         """arguments: of `rstitch.load`. Raises what that raises there, and SideLost where the
         process ends meanwhile."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            end = theirs.fileno()
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", CHILD, str(end)],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[end],
-                process_group=0,  # a terminal's Ctrl-C is for whoever started it
-            )
-        self._pipe = Connection(ours.detach())
+        started = _ahead.popleft() if _ahead else Started.now()
+        self._process, self._pipe = started.process, started.pipe
         self._unsent: deque[bytes] = deque()
         self._sending = threading.Lock()
         try:

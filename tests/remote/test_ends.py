@@ -21,7 +21,7 @@ from rstitch.engine.request import Request
 from rstitch.errors import SideLost
 from rstitch.policy import make
 from rstitch.remote.engine import RemoteEngine
-from rstitch.remote.process import Process
+from rstitch.remote.process import Process, begin
 from rstitch.remote.serving import ORPHANED
 from rstitch.types import Failed, Finished, Side, Token
 from tests.pair import QUESTION, TAU, pair
@@ -48,6 +48,11 @@ def process(on: Stitch) -> int:
     return on.engine.process.pid
 
 
+def children() -> list[int]:
+    lists = Path("/proc/self/task").glob("*/children")
+    return [int(one) for file in lists for one in file.read_text().split()]
+
+
 def alive(pid: int) -> bool:
     """A zombie is not."""
     try:
@@ -69,6 +74,26 @@ def long(on: Stitch) -> Request:
 
 
 @pytest.mark.skipif(not PROC.is_dir(), reason="looks at processes as Linux shows them")
+def test_a_process_that_was_begun_ahead_is_the_next_one() -> None:
+    before = set(children())
+    begin()
+    (begun,) = set(children()) - before
+    with opened() as one, opened() as two:
+        assert process(one) == begun != process(two)
+        assert one.generate(QUESTION, max_tokens=3).usage.tokens == 3
+    assert not alive(begun)
+
+
+def test_one_that_was_begun_and_not_needed_ends_with_whoever_began_it() -> None:
+    code = (
+        "from rstitch.remote import process; process.begin(); print(process._ahead[0].process.pid)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, timeout=60
+    )
+    until(lambda: not alive(int(found.stdout)), 30.0)
+
+
 def test_nothing_is_left() -> None:
     """Closed with rows in flight: they end as cancelled, and neither process nor handle stays."""
     before = len(os.listdir(PROC))
