@@ -77,7 +77,7 @@ class Pair:
         )  # fmt: skip
         made = InProcessEngine(self.runners, frozenset(), config)
         if static:
-            made._blocks = self.blocks()
+            made.loop.blocks = self.blocks()
         return made
 
     def blocks(self) -> dict[Side, Blocks]:

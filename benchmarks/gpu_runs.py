@@ -215,12 +215,12 @@ def expect(engine: InProcessEngine, costs: Costs, n: int, context: int) -> None:
     base = [one - more for (one, _), more in zip(ends, slope, strict=True)]
     line = LinearCosts((base[0], base[1]), (slope[0], slope[1]))
     engine.scheduler.costs.expect(line, n)
-    engine._measure = False
+    engine.loop.measures = False
 
 
 def nothing_ahead(engine: InProcessEngine) -> None:
     """What was launched before a clock starts is not to be counted by it."""
-    for blocks in engine._blocks.values():
+    for blocks in engine.loop.blocks.values():
         blocks._ahead = None
         if blocks.runner.device.type == "cuda":
             torch.cuda.synchronize()
@@ -275,7 +275,7 @@ def _written(engine: InProcessEngine, asked: list[Request]) -> list[tuple[int, .
 
 
 def _taken_in(engine: InProcessEngine) -> list[Any]:
-    rows = [one for one in engine._inbox if not isinstance(one, str)]
+    rows = [one for one in engine.loop.asked if not isinstance(one, str)]
     assert rows
     return rows
 

@@ -25,7 +25,8 @@ from benchmarks.bare import passes_through
 from benchmarks.common import finish, parsed, parser, progress, say, show_bars
 from rstitch.api import Stitch
 from rstitch.costs import best_threshold, throughput
-from rstitch.engine.engine import PREFILL, InProcessEngine
+from rstitch.engine.decode_loop import PREFILL
+from rstitch.engine.engine import InProcessEngine
 from rstitch.engine.request import Request
 from rstitch.pairs.recipe.problem import Problem
 from rstitch.pairs.recipe.splits import problems, spread

@@ -183,13 +183,13 @@ def main() -> None:
         shares = under_ceilings(stitch, spread(test, many), args.quick)
     timed_on = spread(test, few + WARM)
     with rstitch.load(max_rows=1, threads=1) as stitch:
-        stitch.engine.clock = time.process_time
+        stitch.in_process.loop.clock = time.process_time
         say("seconds of the process:")
         deadlines = under_deadlines(stitch, timed_on)
         questions = [problem.question for problem in timed_on]
         lines = lines_of(stitch.batch(questions, max_tokens=MAX_TOKENS))
     with rstitch.load(max_rows=1, threads=1) as stitch:
-        stitch.engine.clock = Passes(stitch, lines)
+        stitch.in_process.loop.clock = Passes(stitch, lines)
         say("on the clock of passes:")
         predicted = under_deadlines(stitch, timed_on)
     rows, timed = shares["ceilings"].values(), predicted["factors"].values()

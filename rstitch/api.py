@@ -6,11 +6,7 @@ Each is a step of one ladder: `stream` yields pieces as they come, `generate` jo
 
 from __future__ import annotations
 
-import threading
-import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, overload
 
@@ -21,13 +17,13 @@ from rstitch.config import EngineConfig
 from rstitch.costs import LinearCosts
 from rstitch.decoder import alike, decoder
 from rstitch.defaults import Defaults
+from rstitch.driver import Driver
 from rstitch.engine import vocabulary
-from rstitch.engine.engine import BURST, InProcessEngine
+from rstitch.engine.engine import InProcessEngine
 from rstitch.engine.loader import LoadedModel
 from rstitch.engine.marks import Marks
-from rstitch.engine.request import Engine, Request, sample_ids
+from rstitch.engine.request import Engine, Request
 from rstitch.errors import BadRequest
-from rstitch.interrupt import held_interrupt
 from rstitch.pairs import bound, calibrated, models
 from rstitch.pairs.check import before_loading, read_pair, suffixes_of
 from rstitch.pairs.chosen import choose, defaults
@@ -40,7 +36,7 @@ from rstitch.remote.side import RemoteSide
 from rstitch.steering import Limits, within
 from rstitch.stream import Answer, Piece, Stream
 from rstitch.trace import Trace
-from rstitch.types import Event, Sampling, Side, Token, sample_seed
+from rstitch.types import Sampling, Side
 
 __all__ = ["Answer", "Piece", "Stitch", "Stream", "load"]
 
@@ -78,10 +74,7 @@ class Stitch:
             translation=vocabulary.translation(slm, llm),
             marks=_marks(models),
         )
-        self._inboxes: dict[str, deque[Event]] = {}
-        self._pumping = threading.Lock()
-        self._waiting: deque[None] = deque()
-        """One for each thread that waits for `_pumping`."""
+        self._driver = Driver(self.engine)
 
     @property
     def tau(self) -> float:
@@ -105,12 +98,7 @@ class Stitch:
 
     def close(self) -> None:
         """Cancel what is in flight. Streams keep what they have, and end."""
-        with held_interrupt(), self._turn():
-            for name in list(self._inboxes):
-                self.engine.cancel(name)
-            while not self.engine.idle:
-                self._pump(BURST)
-            self.engine.close()
+        self._driver.close()
 
     @overload
     def generate(self, prompt: Prompt, *, n: None = None, **options: Any) -> Answer: ...
@@ -196,17 +184,10 @@ class Stitch:
         limits = Limits(max_llm_share, max_llm_tokens, deadline)
         rule = self._within(limits, self.policy(tau, policy), max_tokens, (tau, policy))
         bound.check(rule, self.models)
-        if not isinstance(sampling, Sampling | None):
-            raise BadRequest(
-                f"sampling is {sampling!r}; give rstitch.types.Sampling(temperature=1.0)"
-            )
-        sampling = (sampling or self.defaults.sampling).seeded()
-        assert sampling.seed is not None
-        ids = self.begun(self.prompts(prompt, policy=rule, raw=raw), begun)
         request = Request(
-            prompts=ids,
+            sampling=self._seeded(sampling),
+            prompts=self.begun(self.prompts(prompt, policy=rule, raw=raw), begun),
             policy=rule,
-            sampling=sampling,
             max_tokens=max_tokens,
             stop=stops.texts(stop),
             stop_token_ids=stops.token_ids(stop_token_ids),
@@ -215,18 +196,30 @@ class Stitch:
             n=n,
             reuse=reuse,
         )
-        traces = [
+        traces = self._opened(request, meta or {})
+        return [Stream(self._driver, self.decoders, trace) for trace in traces]
+
+    def _seeded(self, sampling: Sampling | None) -> Sampling:
+        """What was asked for or the pair's own, with a seed. Raises BadRequest for no Sampling."""
+        if not isinstance(sampling, Sampling | None):
+            raise BadRequest(
+                f"sampling is {sampling!r}; give rstitch.types.Sampling(temperature=1.0)"
+            )
+        return (sampling or self.defaults.sampling).seeded()
+
+    def _opened(self, request: Request, meta: dict[str, Any]) -> list[Trace]:
+        """Submit it; the trace of each sample, in which there is nothing yet."""
+        return [
             Trace(
                 id=name,
-                policy=rule.spec(),
-                sampling=replace(sampling, seed=sample_seed(sampling.seed, index)),
-                prompts=ids,
-                models={side.label: self.models[side].source for side in ids},
-                meta=meta or {},
+                policy=request.policy.spec(),
+                sampling=replace(request.sampling, seed=seed),
+                prompts=dict(request.prompts),
+                models={side.label: self.models[side].source for side in request.prompts},
+                meta=meta,
             )
-            for index, name in enumerate(self._open(request))
+            for name, seed in self._driver.open(request)
         ]
-        return [Stream(self, trace) for trace in traces]
 
     def prompts(
         self, prompt: Prompt, *, policy: Policy, raw: bool = False
@@ -259,7 +252,7 @@ class Stitch:
 
     def starts_thinking(self, prompts: Mapping[Side, Sequence[int]]) -> bool:
         """Whether a prompt, as `prompts` makes it, has opened the <think> block already."""
-        return starts_thinking((self.decoders[side], ids) for side, ids in prompts.items())
+        return starts_thinking(self.decoders, prompts)
 
     def normalised(self, tau: float | str) -> float:
         """tau as a policy takes it: "0.24nats" is divided by ln V of the LLM."""
@@ -302,59 +295,13 @@ class Stitch:
 
     def _steps(self) -> dict[Side, float]:
         """Seconds of a decode step per side as seen lately, or measured now where none was seen."""
-        with held_interrupt(), self._turn():
+        with self._driver.turn():
             engine, stats = self.engine, self.engine.stats()
             together = min(engine.config.max_rows, stats["active"] + stats["queued"] + 1)
             if not all(engine.seconds(side, 1) for side in Side):
                 known = self.measure()
                 return {side: known.seconds(side, together) for side in Side}
             return {side: engine.seconds(side, together) for side in Side}
-
-    # -- for Stream -----------------------------------------------------------------------------
-
-    def _open(self, request: Request) -> list[str]:
-        with held_interrupt(), self._turn():
-            names = sample_ids(self.engine.submit(request), request.n)
-            self._inboxes.update((name, deque()) for name in names)
-            return names
-
-    def _next(self, name: str, burst: float | None = None) -> Event:
-        """The next event of that request, running the engine as needed; its last one only once."""
-        inbox = self._inboxes[name]
-        while not inbox:
-            with held_interrupt(), self._turn():
-                if not inbox:
-                    if self.engine.idle:
-                        raise RuntimeError(f"the engine knows nothing of {name}, which has no end")
-                    self._pump(BURST if burst is None else burst)
-        event = inbox.popleft()
-        if not isinstance(event, Token):
-            self._inboxes.pop(name, None)
-        return event
-
-    def _abandon(self, name: str) -> None:
-        """A stream that nobody can read any more: the next step cancels it."""
-        if self._inboxes.pop(name, None) is not None:
-            self.engine.cancel(name)
-
-    def _pump(self, burst: float) -> None:
-        """A step, and more while they are quick: what goes with each is dearer than a small one."""
-        until = time.perf_counter() + burst
-        while True:
-            for event in self.engine.step():
-                inbox = self._inboxes.get(event.request)  # an abandoned one has none
-                if inbox is not None:
-                    inbox.append(event)
-            if self._waiting or time.perf_counter() > until or self.engine.idle:
-                return
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """The engine for one thread; whoever waits for it ends the other's burst."""
-        self._waiting.append(None)
-        with self._pumping:
-            self._waiting.pop()
-            yield
 
 
 def _engine(config: EngineConfig, runners: Mapping[Side, Any]) -> Callable[..., Engine]:

@@ -7,7 +7,7 @@ that to its model, the block is opened for both.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jinja2 import TemplateError
@@ -87,10 +87,13 @@ def opened(text: str) -> str:
     return text[len(stripped) - len(OPEN) :] if stripped.endswith(OPEN) else ""
 
 
-def starts_thinking(prompts: Iterable[tuple[Tokenizer, Sequence[int]]]) -> bool:
-    """Whether any of (tokenizer, prompt ids) ends inside a thinking block just opened."""
+def starts_thinking(
+    decoders: Mapping[Side, Tokenizer], prompts: Mapping[Side, Sequence[int]]
+) -> bool:
+    """Whether any of the prompts, as ids, ends inside a thinking block just opened."""
     return any(
-        opened(words.decode(list(ids[-8:]), skip_special_tokens=False)) for words, ids in prompts
+        opened(decoders[side].decode(list(ids[-8:]), skip_special_tokens=False))
+        for side, ids in prompts.items()
     )
 
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from rstitch.driver import Driver
 from rstitch.errors import BadRequest
-from rstitch.text import Reasoned, split_reasoning
+from rstitch.prompts import starts_thinking
+from rstitch.text import Reasoned, Tokenizer, split_reasoning
 from rstitch.trace import Trace
-from rstitch.types import Event, Failed, Finished, Proposal, Token, Usage
-
-if TYPE_CHECKING:
-    from rstitch.api import Stitch
+from rstitch.types import Event, Failed, Finished, Proposal, Side, Token, Usage
 
 UNSEEN = 0.05
 """Seconds of quick steps taken at once where nobody sees the pieces come; Ctrl-C waits as long."""
@@ -54,10 +52,11 @@ class Stream(Iterator[Piece]):
     Closing it, or letting go of it, cancels the answer.
     """
 
-    def __init__(self, stitch: Stitch, trace: Trace) -> None:
-        self._stitch = stitch
+    def __init__(self, driver: Driver, decoders: Mapping[Side, Tokenizer], trace: Trace) -> None:
+        """Of an answer that the driver has opened. decoders: of each side's ids."""
+        self._driver, self._decoders = driver, decoders
         self._name = trace.id
-        weakref.finalize(self, stitch._abandon, self._name).atexit = False
+        weakref.finalize(self, driver.abandon, self._name).atexit = False
         self._finished: Finished | None = None
         self._error: Exception | None = None
         self._open = True
@@ -79,7 +78,7 @@ class Stream(Iterator[Piece]):
         with self._reading:
             if not self._open:
                 return None
-            event = self._stitch._next(self._name, burst)
+            event = self._driver.next(self._name, burst)
             self.trace.take(event)
             if isinstance(event, Failed):
                 self._error = event.error
@@ -91,7 +90,7 @@ class Stream(Iterator[Piece]):
     @property
     def starts_thinking(self) -> bool:
         """The prompt already opened the <think> block, as reasoning models' templates do."""
-        return self._stitch.starts_thinking(self.trace.prompts)
+        return starts_thinking(self._decoders, self.trace.prompts)
 
     def result(self) -> Answer:
         """Run to the end and return the whole answer."""
@@ -111,6 +110,6 @@ class Stream(Iterator[Piece]):
         From any thread. An error that ends the answer meanwhile is not raised here; `result` does.
         """
         if self._open:
-            self._stitch.engine.cancel(self._name)
+            self._driver.cancel(self._name)
         while self._open:  # the pass in progress may still bring a token, then the end
             self._advance()

@@ -100,7 +100,7 @@ def engine(llm: Side = Side.LLM, **settings: Any) -> InProcessEngine:
         Side.LLM: runner(llm, config.max_rows),
     }
     made = InProcessEngine(runners, frozenset({EOS}), config, marks=MARKS)
-    for blocks in made._blocks.values():
+    for blocks in made.loop.blocks.values():
         blocks.steps = STEPS
     return made
 

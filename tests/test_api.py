@@ -14,7 +14,8 @@ import pytest
 import torch
 
 import rstitch
-from rstitch import api, prompts
+from rstitch import driver as driver_module
+from rstitch import prompts
 from rstitch import stream as stream_module
 from rstitch.api import Answer, Piece, Stitch, Stream, load
 from rstitch.decoder import alike, decoder
@@ -33,7 +34,7 @@ QUESTIONS = [QUESTION, "Why?", "What did Mia give away, and to whom?", "Count th
 @pytest.fixture(autouse=True)
 def step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps are taken as pieces are asked for, so that tests know how many there were."""
-    monkeypatch.setattr(api, "BURST", 0.0)
+    monkeypatch.setattr(driver_module, "BURST", 0.0)
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def stitch() -> Iterator[Stitch]:
     """The shared pair; every test leaves it with nothing in flight and no KV."""
     shared = tiny.stitch()
     yield shared
-    assert not shared._inboxes
+    assert not shared._driver.inboxes
     assert_clean(shared.engine)
 
 
@@ -320,7 +321,7 @@ def test_a_stream_let_go_of_is_cancelled(stitch: Stitch) -> None:
     for _ in stitch.stream(QUESTION, max_tokens=60):
         break
     gc.collect()
-    assert not stitch._inboxes
+    assert not stitch._driver.inboxes
     stitch.generate(QUESTION, max_tokens=2)  # the next step of the engine frees what it held
     assert_clean(stitch.engine)
 
@@ -399,14 +400,14 @@ def test_closing_from_another_thread_ends_the_reader(stitch: Stitch) -> None:
         assert stream.trace.end["reason"] in ("cancelled", "length")
 
 
-@pytest.mark.parametrize("place", ["_commit", "_end", "_release", "_take_inbox", "_feed"])
+@pytest.mark.parametrize("place", ["_commit", "_ended", "_release", "_take_asked", "_feed"])
 def test_ctrl_c_in_the_middle_of_a_step_loses_nothing(
     stitch: Stitch, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     """It arrives when the step is whole: the trace has all tokens, and closing brings the end."""
     want = stitch.generate(QUESTION, max_tokens=12)
     stream, calls = stitch.stream(QUESTION, max_tokens=12), []
-    real = getattr(stitch.engine, place)
+    real = getattr(stitch.in_process.loop, place)
 
     def interrupted(*args: Any) -> Any:
         calls.append(args)
@@ -414,7 +415,7 @@ def test_ctrl_c_in_the_middle_of_a_step_loses_nothing(
             signal.raise_signal(signal.SIGINT)
         return real(*args)
 
-    monkeypatch.setattr(stitch.engine, place, interrupted)
+    monkeypatch.setattr(stitch.in_process.loop, place, interrupted)
     with pytest.raises(KeyboardInterrupt):
         list(stream)
     stream.close()
@@ -467,7 +468,7 @@ def test_an_end_that_never_came_is_told(stitch: Stitch) -> None:
         stitch.engine.step()  # somebody else takes the events
     with pytest.raises(RuntimeError, match="which has no end"):
         list(stream)
-    stitch._inboxes.clear()
+    stitch._driver.inboxes.clear()
 
 
 def test_stop_token_ids_and_ignoring_the_end_of_text(stitch: Stitch) -> None:
@@ -616,10 +617,10 @@ def test_quick_steps_are_taken_together_and_slow_ones_are_not(
     """Nobody waits for a piece longer than a step and the burst."""
 
     def taken(seconds: float) -> int:
-        monkeypatch.setattr(api, "BURST", seconds)
+        monkeypatch.setattr(driver_module, "BURST", seconds)
         with_one = stitch.stream(QUESTION, policy=make("slm"), max_tokens=20, ignore_eos=True)
         next(with_one)
-        count = len(stitch._inboxes[with_one._name])
+        count = len(stitch._driver.inboxes[with_one._name])
         with_one.close()
         return count
 

@@ -1,4 +1,5 @@
-"""The README's commands and its Python block are run, and what the pair answers is graded.
+"""The commands of the README and of docs/README.md are run, and the Python block; what the pair
+answers is graded.
 
 Left out are what installs or takes long, and what names somebody else's models.
 """
@@ -18,19 +19,23 @@ from rstitch.evals.grade import is_right
 from rstitch.pairs.recipe.splits import problems
 from tests.cli.terminal import rstitch
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+REPO = Path(__file__).parents[1]
+README = (REPO / "README.md").read_text(encoding="utf-8")
+DOCS = (REPO / "docs" / "README.md").read_text(encoding="utf-8")
 ELSEWHERE = ("PATH", "PATH.py:Rule", "qwq-32b", "paper-7b", "mine.txt")
 """Words of commands about models and files that are not here."""
 FEWER = {"100": "2"}
 """Problems of an evaluation."""
-LONG = ("rstitch demo", "rstitch serve")
-"""tests/cli/test_demo.py runs it on fewer problems; tests/server/test_ending.py until a signal."""
+LONG = ("rstitch demo", "rstitch serve", "rstitch plan")
+"""Run by tests/cli/test_demo.py on fewer problems, by tests/server/test_ending.py until a signal,
+and by tests/cli/test_plan.py."""
 
 
 def commands() -> list[list[str]]:
     """Arguments of each `rstitch` command that can be run here, in order."""
-    lines = [line.strip() for line in README.splitlines() if line.startswith("    rstitch ")]
-    split = [shlex.split(line, comments=True) for line in lines]
+    text = [*README.splitlines(), *DOCS.splitlines()]
+    lines = [line.strip() for line in text if line.startswith("    rstitch ")]
+    split = dict.fromkeys(tuple(shlex.split(line, comments=True)) for line in lines)
     return [
         [FEWER.get(word, word) for word in words[1:]]
         for words in split
@@ -50,7 +55,7 @@ def gold() -> dict[str, int]:
 
 
 def asked() -> list[str]:
-    """Every question of the README, once."""
+    """Every question that the commands and the Python block ask, once."""
     questions = [words[-1] for words in commands() if words[0] == "generate"]
     return list(dict.fromkeys([*questions, question_in_python()]))
 
@@ -79,7 +84,7 @@ def test_the_commands(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     found = commands()
-    assert {words[0] for words in found} >= {"generate", "explain", "pairs"}
+    assert {words[0] for words in found} >= {"generate", "explain", "pairs", "sweep", "analyse"}
     for words in found:
         done = rstitch(*words)
         assert done.code == 0, (words, done)

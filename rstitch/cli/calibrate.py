@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +26,56 @@ if TYPE_CHECKING:
 MINUTES = 10.0
 
 
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What tau is chosen for."""
+
+    share: Annotated[
+        float | None, typer.Option(help="Wanted: this LLM share of the tokens, 0 to 1.")
+    ] = None
+    speedup: Annotated[
+        float | None, typer.Option(help="Wanted: so many times as fast as the LLM alone.")
+    ] = None
+    agreement: Annotated[
+        float | None, typer.Option(help="Wanted: the LLM's own answer on this share of prompts.")
+    ] = None
+    within: Annotated[
+        float | None,
+        typer.Option(
+            help="With answers: the loss of accuracy against the LLM that is shown not to be "
+            "reached, as a share of prompts; 0.01 if left out.",
+        ),
+    ] = None
+    confidence: Annotated[
+        float | None, typer.Option(help="With answers: of what is shown; 0.95 if left out.")
+    ] = None
+    fallback: Annotated[
+        bool,
+        typer.Option("--fallback", help="Where no tau will do, a card of the LLM alone (tau -1)."),
+    ] = False
+
+    def wanted(self) -> Wanted:
+        from rstitch.evals.calibration.choice import Wanted
+
+        return Wanted(self.share, self.speedup, self.agreement)
+
+    def bound(self, prompts: Prompts) -> Bound | None:
+        """What is to be shown: with answers, unless something else is wanted."""
+        from rstitch.evals.calibration.plan import Bound
+
+        given = options.given(within=self.within, confidence=self.confidence)
+        other = self.wanted().any
+        for name, value in given.items():
+            if not prompts.labelled:
+                raise BadRequest(
+                    f"--{name} {value:g} needs answers, which {prompts.name} has not: give JSON "
+                    "lines with 'answer', or say --agreement"
+                )
+            if other:
+                raise BadRequest(f"--{name} {value:g} is a wish of its own; leave out the other")
+        return Bound(**given) if prompts.labelled and not other else None
+
+
 @grouped
 def calibrate(
     prompts: Annotated[
@@ -38,29 +88,7 @@ def calibrate(
     out: Annotated[Path, typer.Option(help="The card to write, a .toml file that --pair reads.")],
     opening: options.Opening,
     tuning: options.Tuning,
-    share: Annotated[
-        float | None, typer.Option(help="Wanted: this LLM share of the tokens, 0 to 1.")
-    ] = None,
-    speedup: Annotated[
-        float | None, typer.Option(help="Wanted: so many times as fast as the LLM alone.")
-    ] = None,
-    agreement: Annotated[
-        float | None, typer.Option(help="Wanted: the LLM's own answer on this share of prompts.")
-    ] = None,
-    within: Annotated[
-        float | None,
-        typer.Option(
-            help="With answers: the loss of accuracy against the LLM that is shown not to be "
-            "reached, as a share of prompts; 0.01 if left out.",
-        ),
-    ] = None,
-    confidence: Annotated[
-        float | None, typer.Option(help="With answers: of what is shown; 0.95 if left out.")
-    ] = None,
-    fallback: Annotated[
-        bool,
-        typer.Option("--fallback", help="Where no tau will do, a card of the LLM alone (tau -1)."),
-    ] = False,
+    wishes: Wishes,
     taus: Annotated[
         str | None,
         typer.Option(help="Those to try: 0.005,0.02,0.05; may be in nats: 0.24nats."),
@@ -90,22 +118,21 @@ def calibrate(
     started = time.perf_counter()
     from rstitch.evals import directory
     from rstitch.evals.calibration import card
-    from rstitch.evals.calibration.choice import Wanted
 
-    wanted = Wanted(share, speedup, agreement)
+    wanted = wishes.wanted()
     card.check(out)
     run = run or out.with_suffix(".run")
     directory.check(run)
     chosen, given = _prompts(prompts, problems), options.given(temperature=temperature, top_p=top_p)
     numbers = _taus(taus)
     plan = _plan(
-        chosen, _bound(chosen, wanted, within, confidence), numbers, minutes,
+        chosen, wishes.bound(chosen), numbers, minutes,
         sampling=Sampling(**given), max_tokens=max_tokens, seed=seed,
     )  # fmt: skip
     settings = {"compile": compile, "max_rows": max_rows, **tuning.settings()}
     plan, curve = _measured(plan, numbers, given, run, started, opening, settings)
     _print(curve, as_json, out)
-    choice = _pick(curve, wanted, fallback, run)
+    choice = _pick(curve, wanted, wishes.fallback, run)
     _write(plan, curve, choice, run, out, opening)
     if as_json:
         told = {"card": str(out), "run": str(run), **asdict(choice), **asdict(curve)}
@@ -135,24 +162,6 @@ def _number(text: str) -> float:
     value = options.number("--taus", text, also=", or 0.24nats")
     assert value is not None
     return value
-
-
-def _bound(
-    prompts: Prompts, wanted: Wanted, within: float | None, confidence: float | None
-) -> Bound | None:
-    """What is to be shown: with answers, unless something else is wanted."""
-    from rstitch.evals.calibration.plan import Bound
-
-    given = options.given(within=within, confidence=confidence)
-    for name, value in given.items():
-        if not prompts.labelled:
-            raise BadRequest(
-                f"--{name} {value:g} needs answers, which {prompts.name} has not: give JSON lines "
-                "with 'answer', or say --agreement"
-            )
-        if wanted.any:
-            raise BadRequest(f"--{name} {value:g} is a wish of its own; leave out the other")
-    return Bound(**given) if prompts.labelled and not wanted.any else None
 
 
 def _plan(

@@ -74,7 +74,7 @@ class Bench:
             fed.append(Extend(row, _tokens(have, count, runner.vocab_size)))
             asked.append(self._asked(side, row, have + count))
         started = clock()
-        self.engine.read(side, asked, fed)
+        self.engine.loop.read(side, asked, fed)
         return clock() - started
 
     def _asked(self, side: Side, row: Row, length: int) -> Sequence:

@@ -104,11 +104,11 @@ class Live:
         def saw(side: Side, one: Taken) -> None:
             self.seen.append((side, one.sizes, one.ends, one.seconds))
 
-        engine.watch = saw
+        engine.loop.watch = saw
         try:
             yield
         finally:
-            engine.watch = None
+            engine.loop.watch = None
 
     def _step(self, engine: InProcessEngine, context: int) -> None:
         before, began = len(self.seen), engine.clock()

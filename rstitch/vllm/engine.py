@@ -28,7 +28,7 @@ from rstitch.types import Event, Side, Token
 from rstitch.vllm import refusals
 from rstitch.vllm.coordinator import Coordinator
 from rstitch.vllm.loop import Loop
-from rstitch.vllm.side import VllmSide
+from rstitch.vllm.side import VllmSide, limits_of
 from rstitch.vllm.starting import starting
 
 PATIENCE = 0.02
@@ -65,6 +65,7 @@ class VllmEngine:
         except BaseException:
             self._stop()
             raise
+        self._limits = limits_of(self.runners)
 
     # -- the seam -------------------------------------------------------------------------------
 
@@ -72,7 +73,6 @@ class VllmEngine:
         """Accept a request. Raises BadRequest when it can never be served, with the numbers."""
         self.check(request)
         name = f"r{next(self._ids)}"
-        limits = {side: one.max_length for side, one in self.runners.items()}
         rows = [
             Sequence.begin(
                 request,
@@ -80,7 +80,7 @@ class VllmEngine:
                 seed,
                 self.clock(),
                 self.tokenizers,
-                limits,
+                self._limits.limits,
                 self.translation,
             )
             for sample, seed in samples(request, name)
@@ -153,7 +153,7 @@ class VllmEngine:
             raise Closed("the engine is closed; load the pair again")
         self._coordinator.faults.check(request)
         refusals.check(request, self.runners)
-        checks.check(request, self.tokenizers, refusals.Room(self.runners), self.marks)
+        checks.check(request, self.tokenizers, self._limits, self.marks)
 
     def _count(self, events: list[Event]) -> None:
         ends = sum(not isinstance(event, Token) for event in events)

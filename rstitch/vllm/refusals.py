@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from rstitch.engine.request import Request
 from rstitch.errors import BadRequest
@@ -66,20 +65,4 @@ def _check_hearing(policy: Policy, sides: Mapping[Side, VllmSide]) -> None:
             raise BadRequest(
                 f"policy {policy.name!r} reads hidden states of the {side.name}, which its vLLM "
                 f"workers do not hear, since {sides[side].deaf}"
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """What prompts are checked against."""
-
-    runners: Mapping[Side, VllmSide]
-
-    def check(self, side: Side, prompt: tuple[int, ...]) -> None:
-        """Raise BadRequest for a prompt that could never get its first token."""
-        limit = self.runners[side].max_length
-        if len(prompt) >= limit:
-            raise BadRequest(
-                f"the prompt has {len(prompt)} tokens for the {side.name}, of which vLLM holds "
-                f"{limit}; shorten it to at most {limit - 1}"
             )

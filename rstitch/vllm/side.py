@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rstitch.engine.row_limits import RowLimits
 from rstitch.errors import BadModel
+from rstitch.types import Side
 from rstitch.vllm import hidden
 from rstitch.vllm.report import ENOUGH
 from rstitch.vllm.starting import Log, environment
@@ -66,10 +68,20 @@ class VllmSide:
 
     @property
     def max_length(self) -> int:
-        """Tokens that a row may hold: of the context, or of all KV memory if they are fewer."""
+        """Tokens that its context holds."""
+        return self._context or self.shape.max_length
+
+    @property
+    def limit(self) -> int:
+        """Tokens that a row may hold: those of the context, or of all memory if they are fewer."""
         blocks, size = self._room
-        context = self._context or self.shape.max_length
-        return min(context, blocks * size) if blocks else context
+        return min(self.max_length, blocks * size) if blocks else self.max_length
+
+    @property
+    def bytes(self) -> int:
+        """Of its KV memory while it runs."""
+        blocks, size = self._room
+        return blocks * size * self.token_bytes
 
     @property
     def workers(self) -> int:
@@ -131,3 +143,12 @@ def line(error: Exception) -> str:
     """What vLLM said, in one."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:LINES]) if lines else repr(error)
+
+
+def limits_of(sides: Mapping[Side, VllmSide]) -> RowLimits:
+    """Of sides that run."""
+    return RowLimits(
+        sides,
+        {side: one.limit for side, one in sides.items()},
+        {side: one.bytes for side, one in sides.items()},
+    )

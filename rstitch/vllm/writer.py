@@ -10,7 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rstitch.engine.engine import PREFILL
+from rstitch.engine.decode_loop import PREFILL
 from rstitch.engine.sequence import Sequence
 from rstitch.errors import BadPolicy
 from rstitch.types import Forward, Side, Token

@@ -210,7 +210,7 @@ class Shown:
 @pytest.fixture
 def one(stitch: Stitch, monkeypatch: pytest.MonkeyPatch) -> Iterator[Chat]:
     monkeypatch.setattr(sys, "stdin", Typed())
-    monkeypatch.setattr("rstitch.api.BURST", 0.0)
+    monkeypatch.setattr("rstitch.driver.BURST", 0.0)
     yield Chat(stitch, Conversation(), Sampling(), TOKENS)
     assert_clean(stitch.engine)
     stitch.engine.forget()

@@ -120,13 +120,13 @@ def within(coroutine: Coroutine[Any, Any, Any], seconds: float = 20.0) -> Any:
 
 def slow(two: InProcessEngine, seconds: float) -> InProcessEngine:
     """Every step takes so much longer, and makes a burst of its own."""
-    step = two._step
+    step = two.loop.step
 
     def slowly() -> None:
         time.sleep(seconds)
         step()
 
-    two._step = slowly  # type: ignore[method-assign]
+    two.loop.step = slowly  # type: ignore[method-assign]
     two.burst = 0.0
     return two
 
@@ -192,7 +192,7 @@ def test_a_step_that_raises_ends_events_with_what_it_raised() -> None:
     def broken() -> None:
         raise ZeroDivisionError("of a step")
 
-    two._step = broken  # type: ignore[method-assign]
+    two.loop.step = broken  # type: ignore[method-assign]
     two.submit(ask())
     with pytest.raises(ZeroDivisionError, match="of a step"):
         within(gather(two))

@@ -120,9 +120,9 @@ def pair(graphs: bool, static: bool = True) -> InProcessEngine:
         runners[side].fuse()
     config = models.EngineConfig(max_rows=8, measure_costs=False, device="cuda", kv_memory=0.01)
     engine = InProcessEngine(runners, frozenset({EOS}), config, marks=models.MARKS)
-    for side in engine._blocks:
-        engine._blocks[side] = Blocks(runners[side], side, frozenset({EOS}), graphs)
-        engine._blocks[side].steps = 3
+    for side in engine.loop.blocks:
+        engine.loop.blocks[side] = Blocks(runners[side], side, frozenset({EOS}), graphs)
+        engine.loop.blocks[side].steps = 3
     return engine
 
 

@@ -193,7 +193,7 @@ def test_chunks_change_nothing(budget: int) -> None:
 
 def test_no_pass_holds_more_distributions_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
     """A span of nine at three a pass; the prompt before it is not counted."""
-    monkeypatch.setattr("rstitch.engine.engine.SCORED", 3)
+    monkeypatch.setattr("rstitch.engine.decode_loop.SCORED", 3)
     two = scripted(says(*[sure(9)] * 9, unsure(3), then=sure(EOS)), says(then=sure(9)))
     (answer,) = run(two, [ask()])
     assert answer.tokens == [*[9] * 10, EOS]

@@ -35,14 +35,14 @@ def _static(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def static(steps: int | None = None, **settings: Any) -> Any:
     made = engine(**settings)
-    for blocks in made._blocks.values():
+    for blocks in made.loop.blocks.values():
         blocks.steps = steps
     return made
 
 
 def ordinary(**settings: Any) -> Any:
     made = engine(**settings)
-    made._blocks.clear()
+    made.loop.blocks.clear()
     return made
 
 
@@ -52,7 +52,7 @@ class Counted:
     def __init__(self, pair: Any) -> None:
         self.launched, self.chained, self.steps = 0, 0, 0
         self.eager: list[list[int]] = []
-        for blocks in pair._blocks.values():
+        for blocks in pair.loop.blocks.values():
             self._watch(blocks)
 
     def _watch(self, blocks: Blocks) -> None:
@@ -108,11 +108,11 @@ def test_the_same_answers_as_pass_by_pass(policy: str, sampled: str, steps: int)
 def test_with_fused_projections_too() -> None:
     requests = [ask(POLICIES["tau 0.65"], n, sampling=SAMPLINGS["filtered"]) for n in range(4)]
     pair = static(3)
-    for blocks in pair._blocks.values():
+    for blocks in pair.loop.blocks.values():
         blocks.runner.fuse()
         assert isinstance(blocks.runner.forward, FusedForward)
-    for side, blocks in pair._blocks.items():  # an engine finds runners as they are to be
-        pair._blocks[side] = Blocks(blocks.runner, side, frozenset({EOS}))
+    for side, blocks in pair.loop.blocks.items():  # an engine finds runners as they are to be
+        pair.loop.blocks[side] = Blocks(blocks.runner, side, frozenset({EOS}))
     assert_same_answers(run(pair, requests), run(ordinary(), requests), requests)
 
 
@@ -171,7 +171,7 @@ def test_rows_that_stay_go_on_ahead_of_those_that_wait_for_the_llm() -> None:
     ]
     pair = static(2, waiting="fixed:7", max_wait=1e6)
     count, sizes = Counted(pair), list[tuple[int, int]]()
-    chain = pair._blocks[SLM]._chain
+    chain = pair.loop.blocks[SLM]._chain
 
     def chained(block: Any, seen: Any, steps: int) -> Any:
         found = chain(block, seen, steps)
@@ -179,7 +179,7 @@ def test_rows_that_stay_go_on_ahead_of_those_that_wait_for_the_llm() -> None:
             sizes.append((len(found.rows), found.lines.rows))
         return found
 
-    pair._blocks[SLM]._chain = chained
+    pair.loop.blocks[SLM]._chain = chained
     assert_same_answers(run(pair, requests), run(ordinary(waiting="fixed:7"), requests), requests)
     assert any(rows < lines for rows, lines in sizes), sizes
     assert all(blocks_module._bucket(blocks_module.ROWS, n) == lines for n, lines in sizes), sizes
@@ -190,14 +190,14 @@ def test_nothing_is_launched_ahead_of_the_side_that_is_due() -> None:
     """Eager, the LLM is due as soon as a row waits for it: a block ahead would be in its way."""
     requests = [ask(POLICIES["tau 0.65"], n, max_tokens=30, ignore_eos=True) for n in range(4)]
     pair = static(1, waiting="eager")
-    chain = pair._blocks[SLM]._chain
+    chain = pair.loop.blocks[SLM]._chain
 
     def chained(block: Any, *args: Any) -> Any:
         waiting = [row for row in pair.scheduler.active.values() if row.side is LLM]
         assert not waiting and len(block.rows) == len(pair.scheduler.active)
         return chain(block, *args)
 
-    pair._blocks[SLM]._chain = chained
+    pair.loop.blocks[SLM]._chain = chained
     run(pair, requests)
 
 
@@ -216,7 +216,7 @@ def test_a_block_began_when_the_one_before_was_over() -> None:
         rows[0].tokens += [one.proposals[0].token for one in passes]
         fed = [Extend(fed[0].row, rows[0].tokens[-1:])]
     assert seconds == [5.0, 5.0, 2.0, 2.0]
-    first, second = (one.watch for one in static()._blocks.values())
+    first, second = (one.watch for one in static().loop.blocks.values())
     assert first is second, "one device, one watch"
 
 
@@ -308,7 +308,7 @@ def test_somebody_new_discards_what_was_launched_ahead() -> None:
     pair = static(2)
     ids = [pair.submit(first)]
     events = [event for _ in range(4) for event in pair.step()]
-    assert pair._blocks[SLM]._ahead is not None
+    assert pair.loop.blocks[SLM]._ahead is not None
     ids.append(pair.submit(second))
     events += models.drain(pair)
     assert_same_answers(models.collect(events, ids), want, [first, second])
@@ -406,12 +406,12 @@ def test_step_costs_are_those_of_blocks() -> None:
     count = Counted(pair)
     requests = [ask(POLICIES["tau 0.65"], n) for n in range(3)]
     asked: list[int] = []
-    for blocks in pair._blocks.values():
+    for blocks in pair.loop.blocks.values():
         blocks.seconds = lambda rows: asked.append(rows) or 0.25
     got = run(pair, requests)
     assert sorted(asked) == [1, 1, 5, 5] or len(asked) == 4, asked
     assert_same_answers(got, run(ordinary(), requests), requests)
-    real = static(2)._blocks[SLM]
+    real = static(2).loop.blocks[SLM]
     assert real.seconds(1) > 0 and real.seconds(5) > 0
     assert real.kv.pages.used == 0 and count.launched
 

@@ -62,7 +62,7 @@ def test_answers_are_the_same(pairs: Any, policy: str, temperature: float) -> No
     got = answers(paged, POLICIES[policy], sampling)
     assert got == answers(plain, POLICIES[policy], sampling)
     assert {side for one in got for _, side, _ in one} == set(Side)
-    assert paged.engine._blocks[Side.SLM]._lines, "no block was run"
+    assert paged.engine.loop.blocks[Side.SLM]._lines, "no block was run"
 
 
 @pytest.mark.parametrize("side", Side)

@@ -76,7 +76,7 @@ def test_prices_are_raised_to_those_of_passes_in_flight() -> None:
     """There a row takes 0.1 ms more and a pass 0.5, whatever the grid says."""
 
     def formula(side: Side, shape: Shape) -> float:
-        more = 5e-4 + 1e-4 * shape.rows if engine.watch else 0.0
+        more = 5e-4 + 1e-4 * shape.rows if engine.loop.watch else 0.0
         return truth(side, shape) + more
 
     engine = costed(formula)
@@ -88,7 +88,7 @@ def test_prices_are_raised_to_those_of_passes_in_flight() -> None:
         assert found.forms[side]["catch-ups"].raised == pytest.approx([1e-4, 5e-4])
         shape = Shape.even(8, 3, 100)
         assert found.seconds(side, shape) == pytest.approx(truth(side, shape) + 1.3e-3)
-    assert engine.idle and engine.watch is None
+    assert engine.idle and engine.loop.watch is None
     assert all(engine.runners[side].ids == {} for side in Side)  # type: ignore[attr-defined]
 
 
@@ -105,14 +105,14 @@ def test_answers_in_flight_leave_nothing_where_a_pass_fails() -> None:
     passes = count()
 
     def fails(side: Side, shape: Shape) -> float:
-        if engine.watch and next(passes) == 20:
+        if engine.loop.watch and next(passes) == 20:
             raise KeyboardInterrupt
         return 0.001
 
     engine = costed(fails)
     with pytest.raises(KeyboardInterrupt):
         Live(4).run(engine, 200, 1.0)
-    assert engine.idle and engine.watch is None
+    assert engine.idle and engine.loop.watch is None
     assert all(engine.runners[side].ids == {} for side in Side)  # type: ignore[attr-defined]
 
 

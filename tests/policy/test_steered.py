@@ -269,7 +269,7 @@ class Ticks:
 @pytest.mark.parametrize(("tick", "llm_tokens"), [(0.001, 12), (10.0, 0)])
 def test_a_deadline_goes_by_the_engine_s_clock(tick: float, llm_tokens: int) -> None:
     one = engine()
-    one.clock = Ticks(tick)
+    one.loop.clock = Ticks(tick)
     policy = steered(deadline=10.0, longest=12, **STEPS)
     (answer,) = run(one, requests(policy, 1))
     assert answer.finished.usage.llm_tokens == llm_tokens
@@ -281,7 +281,7 @@ def test_both_gates_record_what_it_read(temperature: float) -> None:
     """Greedy the plain gate asks `decide_row`, else the thorough one `decide`."""
     policy = steered(deadline=10.0, longest=12, **STEPS)
     one = engine()
-    one.clock = Ticks(0.25)
+    one.loop.clock = Ticks(0.25)
     (answer,) = run(one, [replace(requests(policy, 1)[0], sampling=Sampling(temperature, seed=1))])
     elapsed = [p.signals["elapsed"] for p in answer.proposals]
     assert all(a < b for a, b in zip(elapsed, elapsed[1:], strict=False))

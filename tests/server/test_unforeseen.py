@@ -46,7 +46,7 @@ def test_a_loop_that_fails_ends_the_server(monkeypatch: pytest.MonkeyPatch) -> N
         def broken() -> None:
             raise RuntimeError(SECRET)
 
-        monkeypatch.setattr(running.stitch.engine, "_step", broken)
+        monkeypatch.setattr(running.stitch.engine.loop, "step", broken)
         answer = running.http.post(CHAT, json=asking())
         assert answer.status_code == 500 and SECRET not in answer.text
         running.thread.join(10)

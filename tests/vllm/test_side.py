@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from rstitch.vllm.side import Shape, VllmSide
+from rstitch.errors import BadRequest
+from rstitch.types import Side
+from rstitch.vllm.side import Shape, VllmSide, limits_of
 from rstitch.vllm.starting import Log
 
 
@@ -54,7 +56,7 @@ def test_its_length_is_what_vllm_was_told_or_its_memory(
 ) -> None:
     one = side(max_model_len=length)
     one.start(10**6, Log())
-    assert one.max_length == found
+    assert (one.max_length, one.limit, one.bytes) == (length, found, 8 * 160)
     assert not one.dead
 
 
@@ -70,3 +72,18 @@ def test_rows_take_whole_blocks(asked: dict[str, Any]) -> None:
     one.start(1000, Log())
     assert one.holds([80, 80])
     assert not one.holds([81, 80])
+
+
+@pytest.mark.parametrize(
+    ("length", "told"),
+    [(40, "whose context is 40; shorten it to at most 39"), (1000, "1,280 bytes holds 160 in all")],
+)
+def test_a_prompt_is_refused_in_the_words_of_every_engine(
+    asked: dict[str, Any], length: int, told: str
+) -> None:
+    one = side(max_model_len=length)
+    one.start(10**6, Log())
+    limits = limits_of({Side.LLM: one})
+    limits.check(Side.LLM, (1,) * (limits.limits[Side.LLM] - 1))
+    with pytest.raises(BadRequest, match=told):
+        limits.check(Side.LLM, (1,) * limits.limits[Side.LLM])

@@ -114,6 +114,48 @@ def _store(
 
 
 @triton.jit
+def _walked(
+    q, keys, values, pages, head, low, high, position, scale,
+    KV_HEADS: tl.constexpr, PAGE: tl.constexpr, DK: tl.constexpr, DV: tl.constexpr,
+    BLOCK_DK: tl.constexpr, BLOCK_DV: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    WINDOW: tl.constexpr, SOFTCAP: tl.constexpr,
+):  # fmt: skip
+    """Queries (BLOCK_M, BLOCK_DK) over one row's keys from low to high: the best score of each, the
+    sum of exp(score - best), and the values (BLOCK_M, BLOCK_DV) weighed by it."""
+    d, e = tl.arange(0, BLOCK_DK), tl.arange(0, BLOCK_DV)
+    best = tl.full([BLOCK_M], -1e30, tl.float32)
+    total = tl.zeros([BLOCK_M], tl.float32)
+    found = tl.zeros([BLOCK_M, BLOCK_DV], tl.float32)
+    for n in range(low, high, BLOCK_N):
+        at = n + tl.arange(0, BLOCK_N)
+        inside = at < high
+        page = tl.load(pages + at // PAGE, mask=inside, other=0).to(tl.int64)
+        cell = (page * PAGE + at % PAGE) * KV_HEADS + head
+        k = tl.load(
+            keys + cell[None, :] * DK + d[:, None],
+            mask=inside[None, :] & (d < DK)[:, None], other=0.0,
+        )  # fmt: skip
+        scores = tl.dot(q, k, input_precision="ieee") * scale
+        if SOFTCAP > 0:
+            scores = SOFTCAP * (2 * tl.sigmoid(2 * scores / SOFTCAP) - 1)
+        seen = inside[None, :] & (at[None, :] <= position[:, None])
+        if WINDOW > 0:
+            seen = seen & (at[None, :] > position[:, None] - WINDOW)
+        scores = tl.where(seen, scores, -1e30)
+        more = tl.maximum(best, tl.max(scores, 1))
+        p = tl.where(seen, tl.exp(scores - more[:, None]), 0.0)
+        fade = tl.exp(best - more)
+        v = tl.load(
+            values + cell[:, None] * DV + e[None, :],
+            mask=inside[:, None] & (e < DV)[None, :], other=0.0,
+        )  # fmt: skip
+        found = found * fade[:, None] + tl.dot(p.to(v.dtype), v, input_precision="ieee")
+        total = total * fade + tl.sum(p, 1)
+        best = more
+    return best, total, found
+
+
+@triton.jit
 def _attend(
     query, keys, values, part, weight, sinks, tile_rows, tile_first,
     starts, counts, ends, table, scale, tokens, q_token, q_head, table_row,
@@ -143,35 +185,10 @@ def _attend(
     each = tl.cdiv(tl.cdiv(high - low, BLOCK_N), SPLITS) * BLOCK_N
     low = low + split * each
     high = tl.minimum(low + each, high)
-    best = tl.full([BLOCK_M], -1e30, tl.float32)
-    total = tl.zeros([BLOCK_M], tl.float32)
-    found = tl.zeros([BLOCK_M, BLOCK_DV], tl.float32)
-    for n in range(low, high, BLOCK_N):
-        at = n + tl.arange(0, BLOCK_N)
-        inside = at < high
-        page = tl.load(table + row * table_row + at // PAGE, mask=inside, other=0).to(tl.int64)
-        cell = (page * PAGE + at % PAGE) * (HEADS // GROUP) + head
-        k = tl.load(
-            keys + cell[None, :] * DK + d[:, None],
-            mask=inside[None, :] & (d < DK)[:, None], other=0.0,
-        )  # fmt: skip
-        scores = tl.dot(q, k, input_precision="ieee") * scale
-        if SOFTCAP > 0:
-            scores = SOFTCAP * (2 * tl.sigmoid(2 * scores / SOFTCAP) - 1)
-        seen = inside[None, :] & (at[None, :] <= position[:, None])
-        if WINDOW > 0:
-            seen = seen & (at[None, :] > position[:, None] - WINDOW)
-        scores = tl.where(seen, scores, -1e30)
-        more = tl.maximum(best, tl.max(scores, 1))
-        p = tl.where(seen, tl.exp(scores - more[:, None]), 0.0)
-        fade = tl.exp(best - more)
-        v = tl.load(
-            values + cell[:, None] * DV + e[None, :],
-            mask=inside[:, None] & (e < DV)[None, :], other=0.0,
-        )  # fmt: skip
-        found = found * fade[:, None] + tl.dot(p.to(v.dtype), v, input_precision="ieee")
-        total = total * fade + tl.sum(p, 1)
-        best = more
+    best, total, found = _walked(
+        q, keys, values, table + row * table_row, head, low, high, position, scale,
+        HEADS // GROUP, PAGE, DK, DV, BLOCK_DK, BLOCK_DV, BLOCK_M, BLOCK_N, WINDOW, SOFTCAP,
+    )  # fmt: skip
     if SPLITS == 1:
         if SINKS:
             sink = tl.load(sinks + head_q, mask=mine, other=0.0).to(tl.float32)
