@@ -214,11 +214,9 @@ def _seen(
     before. Those of the first say nothing: it has waited, and read the prompt."""
     seconds, counts = elapsed - row.last, row.last > 0
     step = most(seconds - _behind(row, context, most) * row.llm_token, SHORTEST)
-    return Row(
-        *row[:SLM_STEP],
+    return row._replace(
         slm_step=_learnt(row.slm_step, seconds, SEEN_SLM, counts & (on_llm ^ True)),
         llm_step=_learnt(row.llm_step, step, SEEN_LLM, counts & on_llm),
-        moving=row.moving,
         kept=row.kept + on_llm,
         llm=row.llm + on_llm,
         read=row.read + on_llm * (context - row.read),
