@@ -39,6 +39,8 @@ LEAST = 8.0
 """Tokens that are always taken to be still to come: a budget is never for the next one alone."""
 SEEN_SLM, SEEN_LLM = 16.0, 4.0
 """Steps of this answer after which two thirds of what a step is taken to cost are their doing."""
+PLANNED = 0.9
+"""Of the seconds left, those that are planned for; a machine is now and then slower than it was."""
 
 Number = Any
 """A float64 number, or a tensor of them, shape (rows,): both are reckoned with by the same lines,
@@ -238,8 +240,9 @@ def _behind(row: Row, context: Number, most: Callable[[Number, Number], Number])
 def _tokens_in_time(row: Row, context: Number, most: Callable[[Number, Number], Number]) -> Number:
     """LLM steps that fit before the deadline, beside what it has not read yet and the SLM's steps
     for the rest."""
-    spare = row.deadline - row.last - most(row.longest - row.kept - 1, 0.0) * row.slm_step
-    return (spare - _behind(row, context, most) * row.llm_token) / row.llm_step
+    reading = _behind(row, context, most) * row.llm_token
+    writing = most(row.longest - row.kept - 1, 0.0) * row.slm_step
+    return (PLANNED * (row.deadline - row.last) - reading - writing) / row.llm_step
 
 
 def _least(a: Tensor, b: Any) -> Tensor:

@@ -94,10 +94,10 @@ def test_what_a_share_allows_of_the_rest_may_be_spent_ahead() -> None:
 
 
 def test_a_deadline() -> None:
-    """0.1 s per SLM step, 0.4 per LLM step, five tokens to come, 1.25 s. Beside the SLM's four
-    after this one, 1.25 - 0.1 - 0.4 leave an LLM step; beside three, 1.25 - 0.5 - 0.3 leave
-    another; beside two, 1.25 - 0.9 - 0.2 do not."""
-    policy = steered(deadline=1.25, longest=5, **STEPS)
+    """0.1 s per SLM step, 0.4 per LLM step, five tokens to come, 1.4 s, of which 0.9 is planned.
+    Beside the SLM's four after this one, 0.9 (1.4 - 0.1) - 0.4 leave an LLM step; beside three,
+    0.9 (1.4 - 0.5) - 0.3 leave another; beside two, 0.9 (1.4 - 0.9) - 0.2 do not."""
+    policy = steered(deadline=1.4, longest=5, **STEPS)
     state, said = states(policy, 1), []
     for kept, (side, elapsed) in enumerate(((SLM, 0.1), (LLM, 0.5), (LLM, 0.9))):
         seen = signals(side, 0.9, elapsed=elapsed, context=PROMPT + max(0, kept - 1))
@@ -113,17 +113,17 @@ def test_a_deadline_that_has_passed_is_the_slm_s() -> None:
 
 def test_what_the_llm_has_not_read_is_paid_for_first() -> None:
     """As before with 0.01 s for each token that it has to read beside its step's one: 29 of the
-    prompt, so 0.1 + 0.4 + 0.29 + 0.4 s with what the SLM needs, and then a step is a step."""
+    prompt, so 0.1 + (0.4 + 0.29 + 0.4) / 0.9 s with the SLM's four, and then a step is a step."""
     seen = [signals(SLM, 0.9, elapsed=0.1, context=PROMPT)]
     seen += [signals(LLM, 0.9, elapsed=0.79, context=PROMPT)]
-    for deadline, goes_on in ((1.17, SLM), (1.21, LLM)):
+    for deadline, goes_on in ((1.30, SLM), (1.33, LLM)):
         policy = steered(deadline=deadline, longest=5, llm_token=0.01, **STEPS)
         decision = policy.decide(seen[0], states(policy, 1))
         assert int(decision.next_side) == goes_on
     row = Row(*policy.decide(seen[1], decision.state).state[0].tolist())
     assert (row.read, row.llm_step) == (PROMPT, pytest.approx(0.4)), "reading is no step"
-    later = row._replace(kept=4.0, longest=9.0, slm_step=0.1, last=0.9, deadline=2.0)
-    for unread, goes_on in ((19, LLM), (21, SLM)):  # of 1 s the SLM needs 0.4, a step 0.4
+    later = row._replace(kept=4.0, longest=9.0, slm_step=0.1, last=0.9, deadline=1 + 1 / 0.9)
+    for unread, goes_on in ((19, LLM), (21, SLM)):  # of 1 s the SLM needs 0.4, the step 0.4
         state = torch.tensor([later], dtype=torch.float32)
         asked = signals(SLM, 0.9, elapsed=1.0, context=PROMPT + 1 + unread)
         assert int(policy.decide(asked, state).next_side) == goes_on
@@ -135,10 +135,10 @@ def test_steps_slower_than_was_said_count() -> None:
     _, rows = written(steered(deadline=90.0, longest=50, **STEPS), [0.0] * 17, seconds=0.5)
     assert Row(*rows[0]).slm_step == np.float32(0.1)
     assert Row(*rows[-1]).slm_step == pytest.approx(0.5 - 0.4 * (15 / 16) ** 16)
-    policy = steered(deadline=9.9, longest=10, slm_step=0.1, llm_step=8.0)
+    policy = steered(deadline=9.9, longest=10, slm_step=0.1, llm_step=7.0)
     said = Row(*states(policy, 1)[0].tolist())
     slow = said._replace(last=0.4, slm_step=0.5)
-    for row, next_side in ((said, LLM), (slow, SLM)):  # 9.9 - 0.9 beside nine steps
+    for row, next_side in ((said, LLM), (slow, SLM)):  # 0.9 (9.9 - 0.9) beside nine steps
         state = torch.tensor([row], dtype=torch.float32)
         asked = signals(SLM, 0.9, elapsed=0.9, context=PROMPT)
         assert int(policy.decide(asked, state).next_side) == next_side
