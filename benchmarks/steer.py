@@ -1,14 +1,16 @@
 """Answers within an LLM share or a deadline: are limits kept, and what do they cost in accuracy?
 
-    python -m benchmarks.steer [--quick] [--save]
+    python -m benchmarks.steer [--quick] [--save] [--only shares|deadlines]
 
 The built-in pair on the test split. Shares, many in flight: how many answers end within two points
 above the ceiling, and accuracy beside that of the fixed tau whose mean share is the same, on the
 same problems, read off a sweep of the same run. Deadlines, one at a time and on few problems: k
-times what the SLM alone is predicted to take for that problem (its tokens there, times its seconds
-per token in this run). Once in seconds of the process, one thread: beside each stands how often the
-SLM alone met the same deadline, which is what noise leaves. And once on a clock that only passes
-move, each by what one of its side and size took in this run, which shows the rule without noise.
+times what the SLM alone is predicted to take for that problem, its tokens there times its seconds
+per token in the last few answers: a machine that others share is at times half as fast as a minute
+before. Once in seconds of the process, one thread, each problem several times: beside each answer
+one of the SLM alone under the same deadline tells what noise leaves, and how many of the misses are
+the machine's. And once on a clock that only passes move, each by what one of its side and size took
+in this run, which shows the rule without noise.
 """
 
 from __future__ import annotations
@@ -39,6 +41,10 @@ FACTORS = (1.2, 1.5, 2.0, 3.0)
 GOAL_WITHIN, GOAL_POINTS, GOAL_MET = 0.99, -2.0, 0.95
 WARM = 3
 """Problems that are not timed."""
+LATELY = 5
+"""Answers of the SLM alone whose median pace predicts the next."""
+TIMES = 2
+"""Answers to each problem under each deadline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,75 +139,121 @@ def lines_of(given: Sequence[Answer]) -> dict[Side, tuple[float, float]]:
 
 @dataclass(slots=True)
 class Timed:
-    """What came of one factor."""
+    """What came of one factor: parts of all answers, but for the accuracy in percent."""
 
-    met: float = 0.0
-    slm_met: float = 0.0
-    """By the SLM alone, beside it."""
-    accuracy: float = 0.0
-    share: float = 0.0
+    met: float
+    slm_met: float
+    """By the SLM alone, each beside one of the others."""
+    both_missed: float
+    """The SLM alone missed it too."""
+    missed_with_llm: float
+    """Some of it the LLM's."""
+    accuracy: float
+    share: float
 
-
-def under_deadlines(stitch: Stitch, chosen: Sequence[Problem]) -> dict[str, Any]:
-    alone = [stitch.generate(p.question, policy="slm", max_tokens=MAX_TOKENS) for p in chosen]
-    pace = median(a.usage.seconds / a.usage.tokens for a in alone[WARM:])
-    chosen, alone = chosen[WARM:], alone[WARM:]
-    rows = {}
-    for factor in FACTORS:
-        limits = [factor * pace * a.usage.tokens for a in alone]
-        slm, given = [], []
-        for problem, limit in zip(chosen, limits, strict=True):
-            options: dict[str, Any] = {"max_tokens": MAX_TOKENS}
-            slm.append(stitch.generate(problem.question, policy="slm", **options))
-            given.append(stitch.generate(problem.question, deadline=limit, **options))
-        timed = Timed(
-            met(given, limits),
-            met(slm, limits),
-            accuracy(chosen, given),
-            sum(a.usage.llm_share for a in given) / len(given),
+    @classmethod
+    def of(
+        cls,
+        chosen: Sequence[Problem],
+        given: Sequence[Answer],
+        slm: Sequence[Answer],
+        limits: Sequence[float],
+    ) -> Timed:
+        late, slm_late = missed(given, limits), missed(slm, limits)
+        llm = [a.usage.llm_tokens > 0 for a in given]
+        return cls(
+            met=1 - float(late.mean()),
+            slm_met=1 - float(slm_late.mean()),
+            both_missed=float((late & slm_late).mean()),
+            missed_with_llm=float((late & llm).mean()),
+            accuracy=accuracy(chosen, given),
+            share=sum(a.usage.llm_share for a in given) / len(given),
         )
+
+
+def under_deadlines(stitch: Stitch, chosen: Sequence[Problem], times: int) -> dict[str, Any]:
+    options: dict[str, Any] = {"max_tokens": MAX_TOKENS}
+    alone = [stitch.generate(p.question, policy="slm", **options) for p in chosen]
+    paces = [a.usage.seconds / a.usage.tokens for a in alone[WARM:]]
+    pace, rows = median(paces), {}
+    asked = [*zip(chosen[WARM:], (a.usage.tokens for a in alone[WARM:]), strict=True)] * times
+    for factor in FACTORS:
+        limits, slm, given = list[float](), list[Answer](), list[Answer]()
+        for i, (problem, tokens) in enumerate(asked):
+            limits.append(factor * median(paces[-LATELY:]) * tokens)
+            both: list[tuple[list[Answer], dict[str, Any]]]
+            both = [(slm, {"policy": "slm"}), (given, {"deadline": limits[-1]})]
+            for answers, rule in both[:: 1 if i % 2 else -1]:  # neither is always the later one
+                answers.append(stitch.generate(problem.question, **rule, **options))
+            paces.append(slm[-1].usage.seconds / slm[-1].usage.tokens)
+        timed = Timed.of([problem for problem, _ in asked], given, slm, limits)
         say(
-            f"{factor:.1f} x the SLM's time: met {timed.met:6.1%} (SLM alone {timed.slm_met:6.1%}),"
-            f" {timed.accuracy:.1f} % right, {timed.share:.1%} LLM"
+            f"{factor:.1f} x the SLM's time: met {timed.met:6.1%} (SLM alone {timed.slm_met:6.1%},"
+            f" neither {timed.both_missed:.1%}, missed with LLM tokens {timed.missed_with_llm:.1%})"
+            f", {timed.accuracy:.1f} % right, {timed.share:.1%} LLM"
         )
         rows[factor] = asdict(timed)
-    return {"problems": len(chosen), "slm_seconds_per_token": pace, "factors": rows}
+    return {"answers": len(asked), "slm_seconds_per_token": pace, "factors": rows}
 
 
-def met(given: Sequence[Answer], limits: Sequence[float]) -> float:
-    flags = [a.usage.seconds <= limit for a, limit in zip(given, limits, strict=True)]
-    return sum(flags) / len(flags)
+def missed(given: Sequence[Answer], limits: Sequence[float]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    return np.array([a.usage.seconds for a in given]) > np.array(limits)
 
 
-def main() -> None:
-    options = parser(__doc__, "few problems: figures without meaning")
-    options.add_argument("--problems", type=int, default=1000, help="of the test split, for shares")
-    args = parsed(options)
-    test = problems("test")
-    many, few = (8, 2) if args.quick else (args.problems, 60)
-    with rstitch.load(max_rows=256, threads=1) as stitch:
-        shares = under_ceilings(stitch, spread(test, many), args.quick)
-    timed_on = spread(test, few + WARM)
+def timed(chosen: Sequence[Problem], times: int) -> dict[str, Any]:
+    """Both clocks."""
     with rstitch.load(max_rows=1, threads=1) as stitch:
         stitch.in_process.loop.clock = time.process_time
         say("seconds of the process:")
-        deadlines = under_deadlines(stitch, timed_on)
-        questions = [problem.question for problem in timed_on]
+        deadlines = under_deadlines(stitch, chosen, times)
+        questions = [problem.question for problem in chosen]
         lines = lines_of(stitch.batch(questions, max_tokens=MAX_TOKENS))
     with rstitch.load(max_rows=1, threads=1) as stitch:
         stitch.in_process.loop.clock = Passes(stitch, lines)
         say("on the clock of passes:")
-        predicted = under_deadlines(stitch, timed_on)
-    rows, timed = shares["ceilings"].values(), predicted["factors"].values()
-    worst = min(row["points"] for row in rows)
-    details: dict[str, Any] = {"shares": shares, "deadlines": deadlines, "predicted": predicted}
-    details["seconds_per_pass_and_token"] = {side.label: line for side, line in lines.items()}
-    details["bars"] = {
-        "within_2_points_99_percent": min(row["within"] for row in rows) >= GOAL_WITHIN,
-        "accuracy_within_2_points": worst >= GOAL_POINTS,
-        "predicted_deadlines_met_95_percent": min(row["met"] for row in timed) >= GOAL_MET,
+        predicted = under_deadlines(stitch, chosen, 1)
+    return {
+        "deadlines": deadlines,
+        "predicted": predicted,
+        "seconds_per_pass_and_token": {side.label: line for side, line in lines.items()},
     }
+
+
+def bars_of(details: dict[str, Any]) -> dict[str, bool]:
+    """Of the parts that were run."""
+    bars = {}
+    if "shares" in details:
+        rows = details["shares"]["ceilings"].values()
+        bars["within_2_points_99_percent"] = min(row["within"] for row in rows) >= GOAL_WITHIN
+        bars["accuracy_within_2_points"] = min(row["points"] for row in rows) >= GOAL_POINTS
+    for name in ("deadlines", "predicted"):
+        if name in details:
+            least = min(row["met"] for row in details[name]["factors"].values())
+            told = "predicted_deadlines" if name == "predicted" else "deadlines"
+            bars[f"{told}_met_95_percent"] = least >= GOAL_MET
+    return bars
+
+
+def main() -> None:
+    options = parser(__doc__, "few problems: figures without meaning")
+    options.add_argument("--problems", type=int, default=1000, help="of the split, for shares")
+    options.add_argument("--only", choices=("shares", "deadlines"), help="one part; not kept")
+    options.add_argument("--split", choices=("dev", "test"), default="test", help="dev: not kept")
+    args = parsed(options)
+    if args.save and (args.only or args.split != "test"):
+        options.error("--save keeps full runs on the test split only; leave out --only and --split")
+    found = problems(args.split)
+    many, few, times = (8, 2, 1) if args.quick else (args.problems, 60, TIMES)
+    details: dict[str, Any] = {}
+    if args.only != "deadlines":
+        with rstitch.load(max_rows=256, threads=1) as stitch:
+            details["shares"] = under_ceilings(stitch, spread(found, many), args.quick)
+    if args.only != "shares":
+        details |= timed(spread(found, few + WARM), times)
+    details["bars"] = bars_of(details)
     show_bars(details["bars"])
+    shares = details.get("shares", {}).get("ceilings", {}).values()
+    worst = min((row["points"] for row in shares), default=0.0)
     finish("steer", worst, GOAL_POINTS, details, args.save)
 
 

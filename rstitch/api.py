@@ -33,7 +33,7 @@ from rstitch.prompts import Prompt, starts_thinking
 from rstitch.remote import side as remote
 from rstitch.remote.engine import RemoteEngine
 from rstitch.remote.side import RemoteSide
-from rstitch.steering import Limits, within
+from rstitch.steering import Limits, priced, within
 from rstitch.stream import Answer, Piece, Stream
 from rstitch.trace import Trace
 from rstitch.types import Sampling, Side
@@ -290,18 +290,17 @@ class Stitch:
             self.defaults.habits,
             most=most if isinstance(most, int) else 1,  # of another type it is refused later on
             chosen=named != (None, None),
-            steps=self._steps,
+            prices=self._prices,
         )
 
-    def _steps(self) -> dict[Side, float]:
-        """Seconds of a decode step per side as seen lately, or measured now where none was seen."""
+    def _prices(self) -> dict[str, float]:
+        """What passes cost as seen lately, or measured now where none was seen."""
         with self._driver.turn():
             engine, stats = self.engine, self.engine.stats()
             together = min(engine.config.max_rows, stats["active"] + stats["queued"] + 1)
             if not all(engine.seconds(side, 1) for side in Side):
-                known = self.measure()
-                return {side: known.seconds(side, together) for side in Side}
-            return {side: engine.seconds(side, together) for side in Side}
+                self.measure()
+            return priced(engine, together)
 
 
 def _engine(config: EngineConfig, runners: Mapping[Side, Any]) -> Callable[..., Engine]:

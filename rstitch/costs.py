@@ -92,6 +92,8 @@ class ObservedCosts:
 
     memory: float = 200.0
     _sums: list[tuple[float, ...]] = field(default_factory=lambda: [(0.0,) * 5 for _ in Side])
+    _reads: list[tuple[float, float]] = field(default_factory=lambda: [(0.0, 0.0) for _ in Side])
+    """Per side, the tokens that passes have read beside one for each row, and seconds for them."""
 
     def observe(self, side: Side, rows: int, seconds: float) -> None:
         n, x, y, xx, xy = self._sums[side]
@@ -103,6 +105,28 @@ class ObservedCosts:
             xx * fade + rows * rows,
             xy * fade + rows * seconds,
         )
+
+    def observe_reading(self, side: Side, rows: int, tokens: int, seconds: float) -> None:
+        """A pass that fed more tokens than rows. Says nothing where no step is known yet."""
+        step, fade = self.seconds(side, rows), 1 - 1 / self.memory
+        if step:
+            read, spent = self._reads[side]
+            self._reads[side] = (
+                read * fade + tokens - rows,
+                spent * fade + seconds - step,
+            )
+
+    def expect_reading(self, side: Side, seconds: float) -> None:
+        """Start from what was measured: as if one token had been read in that time."""
+        self._reads[side] = 1.0, seconds
+
+    def reading(self, side: Side) -> float:
+        """Seconds for each token that a pass feeds beside a row's one; until passes have shown it,
+        what a further row takes in a step, which is as many products."""
+        read, spent = self._reads[side]
+        if read:
+            return max(spent / read, 0.0)
+        return self.seconds(side, 2) - self.seconds(side, 1)
 
     def expect(self, costs: StepCosts, rows: int, weight: int = 20) -> None:
         """Start from a profile: as if `weight` steps had been seen, half of one row, half of

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rstitch.defaults import Habits
+from rstitch.engine.request import Engine
 from rstitch.errors import BadRequest
 from rstitch.policy import Policy
 from rstitch.policy.entropy import EntropyThreshold
@@ -57,10 +58,10 @@ def within(
     *,
     most: int,
     chosen: bool,
-    steps: Callable[[], Mapping[Side, float]],
+    prices: Callable[[], Mapping[str, float]],
 ) -> Policy:
     """The rule, held to the limits. most: tokens of the answer; chosen: the caller named tau, which
-    then stands; steps: seconds of a decode step per side, asked for where there is a deadline.
+    then stands; prices: what `priced` says, asked for where there is a deadline.
 
     Raises BadRequest as `check`.
     """
@@ -69,8 +70,7 @@ def within(
     if not given:
         return rule
     if limits.deadline is not None:
-        seconds = steps()
-        given |= {f"{side.label}_step": seconds[side] for side in Side}
+        given |= prices()
     if isinstance(rule, Steered):
         return replace(rule, **given)
     assert isinstance(rule, EntropyThreshold)
@@ -80,6 +80,13 @@ def within(
         **given,
     )  # fmt: skip
     return steered if chosen else replace(steered, tau=habits.tau(_share(steered), rule.tau))
+
+
+def priced(engine: Engine, rows: int) -> dict[str, float]:
+    """What passes of so many rows cost lately, by the names that the policy has for it: seconds,
+    0 for a step of a side that has never run."""
+    steps = {f"{side.label}_step": engine.seconds(side, rows) for side in Side}
+    return {**steps, "llm_token": engine.reading(Side.LLM)}
 
 
 def _share(policy: Steered) -> float:

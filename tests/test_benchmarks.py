@@ -6,6 +6,8 @@ import hashlib
 import json
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,3 +152,37 @@ def test_what_is_lost_while_a_block_warms_up_is_lost() -> None:
     run = served.Run()
     run.add(Done([ends], cpu=0.0, wall=3.0), clients=1)
     assert run.lost == ["lost"]
+
+
+# -- the deadlines of benchmarks/steer.py ---------------------------------------------------------
+
+
+def test_misses_beside_those_of_the_slm_alone() -> None:
+    """By hand: of four the 2nd and 3rd are late, the 3rd with LLM tokens; the SLM's 3rd and 4th."""
+    from benchmarks.steer import Timed
+
+    def answer(seconds: float, llm: int = 0) -> Any:
+        usage = SimpleNamespace(seconds=seconds, llm_tokens=llm, llm_share=llm / 10)
+        return SimpleNamespace(usage=usage, text="", reason="stop")
+
+    problems: Any = [SimpleNamespace(answer=1)] * 4
+    given = [answer(1.0), answer(1.1), answer(9.0, llm=2), answer(0.5, llm=4)]
+    slm = [answer(one) for one in (1.0, 1.0, 1.2, 1.2)]
+    found = Timed.of(problems, given, slm, [1.0] * 4)
+    assert (found.met, found.slm_met, found.both_missed) == (0.5, 0.5, 0.25)
+    assert (found.missed_with_llm, found.accuracy) == (0.25, 0.0)
+    assert found.share == pytest.approx(0.15)
+
+
+def test_a_bar_for_every_part_that_was_run() -> None:
+    from benchmarks.steer import bars_of
+
+    def factors(*met: float) -> Any:
+        return {"factors": {i: {"met": one} for i, one in enumerate(met)}}
+
+    parts = {"deadlines": factors(0.99, 0.94), "predicted": factors(1.0, 0.95)}
+    bars = {"deadlines_met_95_percent": False, "predicted_deadlines_met_95_percent": True}
+    assert bars_of(parts) == bars
+    shares = {"ceilings": {0.1: {"within": 0.98, "points": -1.0}}}
+    bars = {"within_2_points_99_percent": False, "accuracy_within_2_points": True}
+    assert bars_of({"shares": shares}) == bars

@@ -410,3 +410,19 @@ def test_the_line_of_what_was_observed_gives_the_same_seconds() -> None:
     for side in Side:
         flat.observe(side, 1, 0.5)
     assert flat.line(16) == LinearCosts((0.5, 0.5), (0.0, 0.0))
+
+
+def test_what_reading_costs_is_what_passes_take_beyond_a_step() -> None:
+    """Before any is seen a token costs what a row does; without a step a pass tells nothing."""
+    seen = ObservedCosts()
+    seen.observe_reading(Side.LLM, 1, 33, 0.5)
+    assert seen.reading(Side.LLM) == 0
+    seen.expect(LinearCosts((0.001, 0.010), (0.0001, 0.0005)), 16)
+    assert seen.reading(Side.LLM) == pytest.approx(0.0005)
+    seen.observe_reading(Side.LLM, 1, 33, 0.0105 + 32 * 0.002)
+    assert seen.reading(Side.LLM) == pytest.approx(0.002)
+    seen.observe_reading(Side.LLM, 2, 34, 0.011 + 32 * 0.004)  # two rows, 32 tokens beside theirs
+    assert 0.003 < seen.reading(Side.LLM) < 0.0031, "of as many tokens, the later pass a bit more"
+    assert seen.reading(Side.SLM) == pytest.approx(0.0001)
+    seen.observe_reading(Side.SLM, 1, 1000, 0.0)
+    assert seen.reading(Side.SLM) == 0, "never below"

@@ -45,6 +45,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
         "longest": 50,
         "slm_step": 0.1,
         "llm_step": 0.4,
+        "llm_token": 0.01,
     },
     "slm": {},
     "llm": {},

@@ -16,18 +16,17 @@ from rstitch.pairs import preset
 from rstitch.policy import Policy, make
 from rstitch.policy.steered import Steered
 from rstitch.steering import Limits, within
-from rstitch.types import Side
 from tests.cli.terminal import rstitch
 from tests.pair import QUESTION, TAU, pair, stitch
 
 HABITS = Habits(shortest=30, after=10, longest=66, ceilings=(0.05, 0.1), taus=(0.2, 0.1))
-STEPS = {Side.SLM: 0.001, Side.LLM: 0.004}
+PRICES = {"slm_step": 0.001, "llm_step": 0.004, "llm_token": 0.0001}
 
 
 def held(limits: Limits, rule: Policy | None = None, chosen: bool = False) -> Steered:
     found = within(
         limits, rule or make("entropy", tau=0.03), HABITS, most=512, chosen=chosen,
-        steps=lambda: STEPS,
+        prices=lambda: PRICES,
     )  # fmt: skip
     assert isinstance(found, Steered)
     return found
@@ -57,17 +56,22 @@ def test_the_tau_that_a_limit_starts_with(limits: Limits, tau: float) -> None:
 def test_what_is_known_of_the_pair_and_of_the_machine_becomes_parameters() -> None:
     policy = held(Limits(0.1, deadline=2.0))
     assert (policy.shortest, policy.after, policy.longest) == (30, 10, 66)
-    assert (policy.slm_step, policy.llm_step) == (0.001, 0.004)
+    assert (policy.slm_step, policy.llm_step, policy.llm_token) == (0.001, 0.004, 0.0001)
     assert held(Limits(0.1)).slm_step == 0, "not asked for without a deadline"
     unknown = within(
-        Limits(0.1), make("entropy", tau=0.03), Habits(), most=77, chosen=False, steps=lambda: STEPS
+        Limits(0.1),
+        make("entropy", tau=0.03),
+        Habits(),
+        most=77,
+        chosen=False,
+        prices=lambda: PRICES,
     )
     assert unknown == Steered(tau=0.03, max_llm_share=0.1, longest=77)
 
 
 def test_no_limit_changes_nothing() -> None:
     rule = make("window", tau=0.1)
-    found = within(Limits(), rule, HABITS, most=9, chosen=True, steps=lambda: STEPS)
+    found = within(Limits(), rule, HABITS, most=9, chosen=True, prices=lambda: PRICES)
     assert found is rule
 
 

@@ -190,6 +190,8 @@ class DecodeLoop:
         if one.asked and total <= PREFILL * count:
             left = [proposal.next_side for proposal in one.proposals].count(side.other)
             self.scheduler.observe(side, list(one.asked), one.seconds, left)
+        if total > count:
+            self.scheduler.costs.observe_reading(side, count, total, one.seconds)
         for row, proposal in zip(one.asked, one.proposals, strict=True):
             try:
                 if row.broken:

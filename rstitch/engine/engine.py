@@ -176,6 +176,10 @@ class InProcessEngine:
         """Of a decode step of so many rows, as seen lately; 0 where the side has never run."""
         return self.scheduler.costs.seconds(side, rows)
 
+    def reading(self, side: Side) -> float:
+        """Of each token that a row has to catch up on, beside its step, as seen lately."""
+        return self.scheduler.costs.reading(side)
+
     def measure(self) -> LinearCosts:
         """What a step costs on each side, with one row and with several, measured while idle; the
         waiting table goes by it from then on where it has seen no steps."""
@@ -186,6 +190,8 @@ class InProcessEngine:
         found = costs.line(min(rows, ROWS))
         if not all(self.seconds(side, 1) for side in self.runners):
             self.scheduler.costs.expect(found, rows)
+            for side in self.runners:
+                self.scheduler.costs.expect_reading(side, costs.reading(side))
         return found
 
     def close(self) -> None:

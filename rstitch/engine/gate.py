@@ -6,6 +6,7 @@ From a device the host reads one small matrix per step, at the end.
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import Iterable
 from collections.abc import Sequence as Many
 from contextlib import nullcontext
@@ -165,7 +166,7 @@ def _decide(found: Signals, rows: Many[Sequence]) -> Decision:
         return _ask(type(rows[0].request.policy), found, rows)
     kinds: dict[tuple[type[Policy], int], list[int]] = {}
     for i, row in enumerate(rows):
-        kinds.setdefault((type(row.request.policy), row.state.shape[1]), []).append(i)
+        kinds.setdefault((type(row.request.policy), len(row.state)), []).append(i)
     if len(kinds) == 1:
         ((kind, _),) = kinds
         return _ask(kind, found, rows)
@@ -180,7 +181,7 @@ def _decide(found: Signals, rows: Many[Sequence]) -> Decision:
 
 def _ask(kind: type[Policy], signals: Signals, rows: Many[Sequence]) -> Decision:
     """One kind of policy about its own rows; their memories move on. Where it fails, they do."""
-    state = rows[0].state if len(rows) == 1 else torch.cat([row.state for row in rows])
+    state = torch.tensor([row.state.tolist() for row in rows], dtype=torch.float32)
     state = state.to(signals.entropy.device)
     try:
         decision = kind.decide(signals, state)
@@ -190,8 +191,8 @@ def _ask(kind: type[Policy], signals: Signals, rows: Many[Sequence]) -> Decision
             row.blame("decide()", error)
         return Decision(signals.side, torch.ones_like(signals.side).bool(), state)
     if decision.state is not state:
-        for row, new in zip(rows, decision.state.cpu().split(1), strict=True):
-            row.state = new
+        for row, new in zip(rows, decision.state.tolist(), strict=True):
+            row.state = array("f", new)
     return decision
 
 

@@ -7,6 +7,7 @@ line and then learns from the real steps. Whoever has a profile, or one row only
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from statistics import median
 
 from rstitch.costs import ObservedCosts
@@ -14,6 +15,8 @@ from rstitch.engine.runner import Extend, Runner
 from rstitch.types import Side
 
 ROWS = 16
+READ = 32
+"""Tokens of a pass that shows what reading costs."""
 REPEATS = 3
 CONTEXT = 2 + REPEATS
 """Tokens per row in the end: a first pass that is not timed, then one per repeat, and one spare."""
@@ -29,8 +32,8 @@ def measure(
     clock: Callable[[], float],
     steps: Mapping[Side, Callable[[int], float]] | None = None,
 ) -> None:
-    """Put the cost of steps of one row and of several into `costs`. `steps`: seconds of a step of
-    so many rows, for sides that decode otherwise than by `extend`.
+    """Put the cost of steps of one row and of several into `costs`, and that of reading. `steps`:
+    seconds of a step of so many rows, for sides that decode otherwise than by `extend`.
 
     A step that fails here is left out: it says nothing of any request, whose own pass will tell.
     `held` are the lengths of the rows that are open already; `most` rows may be open at once.
@@ -45,12 +48,16 @@ def measure(
                     continue
                 for _ in range(WEIGHT // 2):
                     costs.observe(side, count, seconds)
+        room = runner.max_length >= READ * CONTEXT and len(held[side]) < most
+        if room and runner.fits([*held[side], READ * CONTEXT]):
+            with suppress(Exception):
+                costs.observe_reading(side, 1, READ, _step(runner, 1, clock, READ))
 
 
-def _step(runner: Runner, count: int, clock: Callable[[], float]) -> float:
+def _step(runner: Runner, count: int, clock: Callable[[], float], tokens: int = 1) -> float:
     rows = [runner.open() for _ in range(count)]
     try:
-        batch, seconds = [Extend(row, (0,)) for row in rows], []
+        batch, seconds = [Extend(row, (0,) * tokens) for row in rows], []
         for _ in range(1 + REPEATS):
             started = clock()
             runner.extend(batch)[0].max().item()  # reading waits for a device to be done

@@ -8,10 +8,10 @@ most of a step.
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import Sequence as Many
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from rstitch import sampling
@@ -48,13 +48,12 @@ class Seen:
         return sampling.coin(self._row.seed, len(self._row.tokens), int(self.side))
 
     @property
-    def state(self) -> Many[float]:
-        found: list[float] = self._row.state[0].tolist()
-        return found
+    def state(self) -> array[float]:
+        return self._row.state
 
     @state.setter
     def state(self, new: Many[float]) -> None:
-        self._row.state = torch.tensor([new], dtype=torch.float32)
+        self._row.state = array("f", new)
 
 
 def serves(

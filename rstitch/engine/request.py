@@ -93,6 +93,10 @@ class Engine(Protocol):
         """Of a decode step of so many rows, as seen lately; 0 where the side has never run."""
         ...
 
+    def reading(self, side: Side) -> float:
+        """Seconds of each token that a row has to catch up on, beside its step, as seen lately."""
+        ...
+
     def measure(self) -> LinearCosts:
         """Measure what a step costs, while idle. Raises BadRequest where that cannot be done."""
         ...

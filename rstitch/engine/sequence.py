@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
-
-import torch
-from torch import Tensor
 
 from rstitch.engine.request import Request
 from rstitch.engine.runner import Row
@@ -32,8 +30,9 @@ class Sequence:
     seed: int
     side: Side
     """Who is asked next."""
-    state: Tensor
-    """The policy's row, float32 (1, width)."""
+    state: array[float]
+    """The policy's memory, float32: plain numbers, of which the gate makes tensors where it needs
+    them. A small model's step is too short to do that for one row."""
     text: TextStream | None
     accepted: float
     """Clock seconds."""
@@ -92,7 +91,7 @@ class Sequence:
             request=request,
             seed=seed,
             side=policy.start(),
-            state=torch.tensor([policy.initial_state()], dtype=torch.float32),
+            state=array("f", policy.initial_state()),
             text=TextStream(tokenizer, stop=request.stop) if tokenizer else None,
             accepted=now,
             translation=translation,
@@ -116,7 +115,7 @@ class Sequence:
     def degrade(self) -> None:
         """From here on the SLM writes alone."""
         self.request = replace(self.request, policy=SLMAlone())
-        self.state = torch.empty((1, 0))
+        self.state = array("f")
         self.side, self.pinned, self.degraded, self.span = Side.SLM, True, True, None
         self.discarded.clear()
 

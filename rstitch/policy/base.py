@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableSequence, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Protocol, cast
@@ -98,8 +98,8 @@ class RowSignals(Protocol):
     entropy: float
     hidden: Floats | None
     """(width,) what the head read; None on a side that is not `Policy.scored`."""
-    state: Sequence[float]
-    """The policy's memory; what it is set to is rounded to float32."""
+    state: MutableSequence[float]
+    """The policy's memory; what it or one of its numbers is set to is rounded to float32."""
     score: float
     """0 until the policy sets it."""
 

@@ -10,6 +10,7 @@ goes, the second that it is kept.
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -36,8 +37,10 @@ SHORTEST = 1e-9
 """Seconds of a step at least: a smaller number may be 0 in float32, and is divided by."""
 LEAST = 8.0
 """Tokens that are always taken to be still to come: a budget is never for the next one alone."""
-SEEN_SLM, SEEN_LLM = 8.0, 4.0
-"""Steps of this answer that weigh as much as the step costs that it was given."""
+SEEN_SLM, SEEN_LLM = 16.0, 4.0
+"""Steps of this answer after which two thirds of what a step is taken to cost are their doing."""
+PLANNED = 0.9
+"""Of the seconds left, those that are planned for; a machine is now and then slower than it was."""
 
 Number = Any
 """A float64 number, or a tensor of them, shape (rows,): both are reckoned with by the same lines,
@@ -56,19 +59,24 @@ class Row(NamedTuple):
     shortest: Number
     after: Number
     longest: Number
+    llm_token: Number
     slm_step: Number
+    """Seconds, as they were said and then as this answer's steps have shown them."""
     llm_step: Number
     moving: Number
     """tau as it is now."""
     kept: Number
     llm: Number
     """Tokens of the LLM among them."""
+    read: Number
+    """Tokens that the LLM had read at its last proposal, the prompt's among them."""
     last: Number
     """Seconds at the proposal before."""
-    slm_steps: Number
-    """Those timed: all but the first, which reads the prompt."""
-    slm_seconds: Number
-    llm_seconds: Number
+
+
+TAU, SLM_STEP, MOVING, KEPT, LAST = map(
+    Row._fields.index, ("tau", "slm_step", "moving", "kept", "last")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +84,7 @@ class Steered(Policy):
     """Leave the SLM where H > tau and there is room, the LLM where either fails; tau moves."""
 
     name: ClassVar[str] = "steered"
-    reads: ClassVar[tuple[str, ...]] = ("elapsed",)
+    reads: ClassVar[tuple[str, ...]] = ("elapsed", "context")
 
     tau: float
     """Normalised entropy at which tau starts, and below which it never goes. At 1 and above the SLM
@@ -102,6 +110,8 @@ class Steered(Policy):
     """Seconds of a decode step; asked for where there is a deadline. What this answer's own steps
     take counts more and more."""
     llm_step: float = 0.0
+    llm_token: float = 0.0
+    """Seconds for each token that the LLM has to catch up on, beside its step."""
 
     def __post_init__(self) -> None:
         need_number("tau", self.tau)
@@ -123,6 +133,7 @@ class Steered(Policy):
                 )
             if self.deadline is not None and not getattr(self, name):
                 raise BadRequest(f"{name} is 0; a deadline needs the seconds of a step")
+        _need_range("llm_token", self.llm_token, math.inf)
 
     @property
     def limited(self) -> bool:
@@ -144,22 +155,30 @@ class Steered(Policy):
             tau, _limit(self.max_llm_share if self.limited else None),
             _limit(self.max_llm_tokens), _limit(self.deadline), float(self.gain),
             float(self.shortest), float(self.after), float(self.longest),
-            float(self.slm_step), float(self.llm_step or 1.0),
+            float(self.llm_token), float(self.slm_step), float(self.llm_step or 1.0),
         )  # fmt: skip
         memory = (tau, *[0.0] * (len(Row._fields) - len(parameters) - 1))
         return (*parameters, *memory)
 
     def decide_row(self, seen: RowSignals) -> tuple[Side, bool]:
-        on_llm = seen.side is Side.LLM
-        asks, row = _step(Row(*seen.state), on_llm, seen.entropy, seen.elapsed, min, max)
-        seen.state = row
+        state, on_llm = seen.state, seen.side is Side.LLM
+        sure = seen.entropy <= state[MOVING] <= state[TAU]
+        if sure and not on_llm and state[LAST] > 0:
+            # Nearly always. Nothing is asked for and tau cannot fall, so limits say nothing.
+            now = seen.elapsed
+            state[SLM_STEP] = _learnt(state[SLM_STEP], now - state[LAST], SEEN_SLM, True)
+            state[KEPT] += 1
+            state[LAST] = now
+            return Side.SLM, True
+        asks, row = _step(Row(*state), on_llm, seen.entropy, seen.elapsed, seen.context, min, max)
+        seen.state = array("f", row)
         return handed_off(seen.side, bool(asks))
 
     @classmethod
     def decide(cls, signals: Signals, state: Tensor) -> Decision:
-        row = Row(*state.double().unbind(1))
-        on_llm, entropy = signals.side == Side.LLM, signals.entropy.double()
-        asks, row = _step(row, on_llm, entropy, signals.elapsed.double(), _least, _most)
+        row, on_llm = Row(*state.double().unbind(1)), signals.side == Side.LLM
+        now = signals.entropy.double(), signals.elapsed.double(), signals.context.double()
+        asks, row = _step(row, on_llm, *now, _least, _most)
         return hand_off(signals, asks, ~asks, torch.stack(row, dim=1).float())
 
 
@@ -168,14 +187,15 @@ def _step(
     on_llm: Number,
     entropy: Number,
     elapsed: Number,
+    context: Number,
     least: Callable[[Number, Number], Number],
     most: Callable[[Number, Number], Number],
 ) -> tuple[Number, Row]:
     """(the LLM writes next, or this position; the state after it)."""
-    row = _seen(row, on_llm, elapsed)
+    row = _seen(row, on_llm, elapsed, context, most)
     kept, llm = row.kept, row.llm
     allowed = row.share * most(row.shortest, kept + row.after + 1) + 0.5 - llm
-    others = least(row.most - llm, _tokens_in_time(row, most))
+    others = least(row.most - llm, _tokens_in_time(row, context, most))
     asks = (entropy > row.moving) & (least(allowed, others) >= 1)
     rest = most(row.longest - kept, LEAST)
     rate = most(least(least(row.share * (kept + rest) + 0.5 - llm, others) / rest, 1.0), 0.0)
@@ -185,26 +205,44 @@ def _step(
     return asks, row._replace(moving=moving, kept=kept + (keeps ^ on_llm))
 
 
-def _seen(row: Row, on_llm: Number, elapsed: Number) -> Row:
+def _seen(
+    row: Row,
+    on_llm: Number,
+    elapsed: Number,
+    context: Number,
+    most: Callable[[Number, Number], Number],
+) -> Row:
     """With a token of the LLM, which stays whoever is next, and the seconds since the proposal
-    before. The first of all also read the prompt."""
+    before. Those of the first say nothing: it has waited, and read the prompt."""
     seconds, counts = elapsed - row.last, row.last > 0
-    on_slm = counts & (on_llm ^ True)
+    step = most(seconds - _behind(row, context, most) * row.llm_token, SHORTEST)
     return row._replace(
+        slm_step=_learnt(row.slm_step, seconds, SEEN_SLM, counts & (on_llm ^ True)),
+        llm_step=_learnt(row.llm_step, step, SEEN_LLM, counts & on_llm),
         kept=row.kept + on_llm,
         llm=row.llm + on_llm,
+        read=row.read + on_llm * (context - row.read),
         last=elapsed,
-        slm_steps=row.slm_steps + on_slm,
-        slm_seconds=row.slm_seconds + on_slm * seconds,
-        llm_seconds=row.llm_seconds + on_llm * seconds,
     )
 
 
-def _tokens_in_time(row: Row, most: Callable[[Number, Number], Number]) -> Number:
-    """LLM steps that fit before the deadline, beside the SLM's for the rest."""
-    slm = (row.slm_step * SEEN_SLM + row.slm_seconds) / (SEEN_SLM + row.slm_steps)
-    llm = (row.llm_step * SEEN_LLM + row.llm_seconds) / (SEEN_LLM + row.llm)
-    return (row.deadline - row.last - most(row.longest - row.kept - 1, 0.0) * slm) / llm
+def _learnt(known: Number, seconds: Number, steps: float, counts: Number) -> Number:
+    """What a step is taken to cost after one more. Old ones fade: a machine is not always as fast,
+    and the rest of the answer is written on the machine as it is now."""
+    return known + counts * ((seconds - known) / steps)
+
+
+def _behind(row: Row, context: Number, most: Callable[[Number, Number], Number]) -> Number:
+    """Tokens that the LLM's next pass reads beside the last one."""
+    return most(context - row.read - 1, 0.0)
+
+
+def _tokens_in_time(row: Row, context: Number, most: Callable[[Number, Number], Number]) -> Number:
+    """LLM steps that fit before the deadline, beside what it has not read yet and the SLM's steps
+    for the rest."""
+    reading = _behind(row, context, most) * row.llm_token
+    writing = most(row.longest - row.kept - 1, 0.0) * row.slm_step
+    return (PLANNED * (row.deadline - row.last) - reading - writing) / row.llm_step
 
 
 def _least(a: Tensor, b: Any) -> Tensor:

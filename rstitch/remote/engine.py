@@ -114,6 +114,10 @@ class RemoteEngine:
         known = self._status.seconds[side]
         return known[min(max(rows, 1), len(known)) - 1]
 
+    def reading(self, side: Side) -> float:
+        """Of each token that a row has to catch up on, beside its step, as seen lately."""
+        return self._status.reading[side]
+
     def measure(self) -> LinearCosts:
         """Measure what a step costs, while idle."""
         with self._opening:

@@ -79,7 +79,8 @@ def shapes(engine: InProcessEngine) -> dict[Any, Shape]:
 def status(engine: InProcessEngine) -> Status:
     counts = range(1, engine.config.max_rows + 1)
     seconds = {side: [engine.seconds(side, n) for n in counts] for side in engine.runners}
-    return Status(engine.stats(), seconds)
+    reading = {side: engine.reading(side) for side in engine.runners}
+    return Status(engine.stats(), seconds, reading)
 
 
 class Serving:

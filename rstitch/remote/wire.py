@@ -49,6 +49,8 @@ class Status:
     """As `Engine.stats`."""
     seconds: Mapping[Side, Sequence[float]]
     """As `Engine.seconds`, for one row, two, and so on."""
+    reading: Mapping[Side, float]
+    """As `Engine.reading`."""
 
 
 def packed(event: Event) -> Plain:

@@ -22,7 +22,7 @@ from rstitch.server.fields import Ignored
 from rstitch.server.models import Names
 from rstitch.server.task import UNSAID, Task
 from rstitch.steering import Limits as Steering
-from rstitch.steering import within
+from rstitch.steering import priced, within
 from rstitch.text import ByteLevel
 from rstitch.types import Sampling, Side
 
@@ -79,7 +79,7 @@ class Asking:
             for chosen in (named, True):
                 held = within(
                     limits, policy, self.stitch.defaults.habits,
-                    most=most, chosen=chosen, steps=self._steps,
+                    most=most, chosen=chosen, prices=self._prices,
                 )  # fmt: skip
                 if not self.names.rules.outside(held):
                     return held
@@ -87,10 +87,10 @@ class Asking:
             raise bad(str(error), f"rstitch.{next(iter(limits.given()))}") from None
         raise AssertionError("tau was within the bounds before")
 
-    def _steps(self) -> dict[Side, float]:
-        """Seconds of a decode step per side, as the engine has seen them."""
-        found = {side: self.stitch.engine.seconds(side, 1) for side in Side}
-        if not all(found.values()):
+    def _prices(self) -> dict[str, float]:
+        """What passes cost, as the engine has seen them."""
+        found = priced(self.stitch.engine, 1)
+        if not (found["slm_step"] and found["llm_step"]):
             raise Problem(503, WARMING, "rstitch.deadline", "unavailable", retry_after=1)
         return found
 

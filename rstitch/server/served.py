@@ -85,7 +85,7 @@ class Served:
     def fingerprint(self, policy: Policy) -> str:
         """Stands for the pair's weights, the policy, its tau and its router; not for what a step
         was seen to take, which differs each time."""
-        spec = {name: v for name, v in policy.spec().items() if not name.endswith("_step")}
+        spec = {name: v for name, v in policy.spec().items() if name not in SEEN}
         told = json.dumps([spec, policy.made_for()], sort_keys=True, default=str)
         return f"fp_{hashlib.sha256(f'{self._pair} {told}'.encode()).hexdigest()[:12]}"
 

@@ -130,6 +130,10 @@ class VllmEngine:
         """Of a decode step, as seen lately; 0 before the first."""
         return self._coordinator.scheduler.costs.seconds(side, rows)
 
+    def reading(self, side: Side) -> float:
+        """Of each token that a row has to catch up on, taken to be what a further row costs."""
+        return self._coordinator.scheduler.costs.reading(side)
+
     def measure(self) -> LinearCosts:
         """vLLM's steps are timed as they run, not beforehand."""
         raise BadRequest(

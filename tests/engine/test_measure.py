@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor
 
+from rstitch.config import EngineConfig
 from rstitch.costs import LinearCosts, ObservedCosts, save_profile
+from rstitch.engine.engine import InProcessEngine
 from rstitch.engine.measure import measure
 from rstitch.engine.request import Request
+from rstitch.engine.runner import Extend, Wanted
 from rstitch.errors import BadRequest
 from rstitch.policy import make
 from rstitch.types import Side
+from tests.fakes import EOS
 from tests.hashed import Clock, Hashed, hashed
 from tests.models import assert_clean, engine, run
 
@@ -44,6 +50,44 @@ def test_what_is_measured_is_what_steps_cost() -> None:
             assert costs.seconds(side, rows) == pytest.approx(want, rel=1e-6), (side, rows)
         assert [len(call) for call in two[side].calls] == [1] * 4 + [16] * 4
         assert two[side].ids == {}
+
+
+class Reader(Hashed):
+    """Takes a hundredth of a step for each token beside the first, as long as it is asked to."""
+
+    def extend(self, batch: Sequence[Extend], logits: Wanted = "last") -> Tensor:
+        self.clock.now += 0.01 * sum(len(one.tokens) - 1 for one in batch)
+        return super().extend(batch, logits)
+
+
+@pytest.mark.parametrize(("longest", "cost"), [(159, 0.0), (160, 0.01)])
+def test_what_reading_costs_is_measured_where_rows_are_long_enough(
+    longest: int, cost: float
+) -> None:
+    clock = Clock()
+    one = Reader(SLM, clock, 1, rectangle=True)
+    one.max_length, one.cells = longest, 10**6
+    costs = ObservedCosts()
+    measure({SLM: one}, {SLM: []}, costs, 1, clock)
+    assert costs.reading(SLM) == pytest.approx(cost)
+    assert one.ids == {}
+
+
+def test_an_engine_learns_what_reading_costs() -> None:
+    """Measured, and then of passes that catch up."""
+    clock = Clock()
+    two = {side: Reader(side, clock, 2, rectangle=True) for side in Side}
+    for one in two.values():
+        one.max_length, one.cells = 200, 10**6
+    config = EngineConfig(max_rows=2, measure_costs=False)
+    pair = InProcessEngine(two, frozenset({EOS}), config, None, clock)
+    assert pair.reading(LLM) == 0
+    pair.measure()
+    assert pair.reading(LLM) == pytest.approx(0.01)
+    two[LLM].clock = Clock()  # it reads in no time now
+    prompt = tuple([2, 3] * 50)
+    run(pair, [Request(dict.fromkeys(Side, prompt), make("llm"), max_tokens=2)])
+    assert pair.reading(LLM) < 0.001
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -32,7 +33,7 @@ POLICIES += [make("slm"), make("llm")]
 def row(policy: Policy, **settings: Any) -> Any:
     request = SimpleNamespace(policy=policy, sampling=Sampling(), top_logprobs=0)
     vars(request).update(settings)
-    state = torch.tensor([policy.initial_state()], dtype=torch.float32)
+    state = array("f", policy.initial_state())
     return SimpleNamespace(request=request, tokens=[1, 2, 3], state=state, span=None, seed=5)
 
 

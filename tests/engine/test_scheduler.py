@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -31,7 +32,7 @@ def sequence(number: int, kind: str, owner: str = "") -> Sequence:
         request=request,
         seed=0,
         side=policy.start(),
-        state=torch.empty(1, 0),
+        state=array("f"),
         text=None,
         accepted=0.0,
     )

@@ -37,6 +37,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
         "longest": 20,
         "slm_step": 0.1,
         "llm_step": 0.4,
+        "llm_token": 0.01,
     },
     "slm": {},
     "llm": {},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as some
 
 from rstitch import explain
@@ -35,6 +36,8 @@ from tests.policy.reading import (
 from tests.test_explain import copied, found_at
 
 STEPS = {"slm_step": 0.1, "llm_step": 0.4}
+PROMPT = 30
+"""Tokens."""
 
 
 def steered(tau: float = 0.3, **limits: Any) -> Steered:
@@ -51,7 +54,8 @@ def written(
     state, turn, rows, who, now = states(policy, 1), policy.start(), [], "", 0.0
     while len(who) < len(entropies):
         now += seconds
-        decision = policy.decide(signals(turn, entropies[len(who)], elapsed=now), state)
+        seen = signals(turn, entropies[len(who)], elapsed=now, context=PROMPT + len(who))
+        decision = policy.decide(seen, state)
         if decision.keep[0]:
             who += turn.label[0]
         state, turn = decision.state, Side(int(decision.next_side[0]))
@@ -90,13 +94,14 @@ def test_what_a_share_allows_of_the_rest_may_be_spent_ahead() -> None:
 
 
 def test_a_deadline() -> None:
-    """0.1 s per SLM step, 0.4 per LLM step, five tokens to come, 1.25 s. Beside the SLM's four
-    after this one, 1.25 - 0.1 - 0.4 leave an LLM step; beside three, 1.25 - 0.5 - 0.3 leave
-    another; beside two, 1.25 - 0.9 - 0.2 do not."""
-    policy = steered(deadline=1.25, longest=5, **STEPS)
+    """0.1 s per SLM step, 0.4 per LLM step, five tokens to come, 1.4 s, of which 0.9 is planned.
+    Beside the SLM's four after this one, 0.9 (1.4 - 0.1) - 0.4 leave an LLM step; beside three,
+    0.9 (1.4 - 0.5) - 0.3 leave another; beside two, 0.9 (1.4 - 0.9) - 0.2 do not."""
+    policy = steered(deadline=1.4, longest=5, **STEPS)
     state, said = states(policy, 1), []
-    for side, elapsed in ((SLM, 0.1), (LLM, 0.5), (LLM, 0.9)):
-        decision = policy.decide(signals(side, 0.9, elapsed=elapsed), state)
+    for kept, (side, elapsed) in enumerate(((SLM, 0.1), (LLM, 0.5), (LLM, 0.9))):
+        seen = signals(side, 0.9, elapsed=elapsed, context=PROMPT + max(0, kept - 1))
+        decision = policy.decide(seen, state)
         state = decision.state
         said.append((Side(int(decision.next_side)), bool(decision.keep)))
     assert said == [LEAVE_SLM, STAY_LLM, LEAVE_LLM]
@@ -106,17 +111,37 @@ def test_a_deadline_that_has_passed_is_the_slm_s() -> None:
     assert writers(steered(deadline=0.0, **STEPS), [0.9] * 4, seconds=0.1) == "ssss"
 
 
+def test_what_the_llm_has_not_read_is_paid_for_first() -> None:
+    """As before with 0.01 s for each token that it has to read beside its step's one: 29 of the
+    prompt, so 0.1 + (0.4 + 0.29 + 0.4) / 0.9 s with the SLM's four, and then a step is a step."""
+    seen = [signals(SLM, 0.9, elapsed=0.1, context=PROMPT)]
+    seen += [signals(LLM, 0.9, elapsed=0.79, context=PROMPT)]
+    for deadline, goes_on in ((1.30, SLM), (1.33, LLM)):
+        policy = steered(deadline=deadline, longest=5, llm_token=0.01, **STEPS)
+        decision = policy.decide(seen[0], states(policy, 1))
+        assert int(decision.next_side) == goes_on
+    row = Row(*policy.decide(seen[1], decision.state).state[0].tolist())
+    assert (row.read, row.llm_step) == (PROMPT, pytest.approx(0.4)), "reading is no step"
+    later = row._replace(kept=4.0, longest=9.0, slm_step=0.1, last=0.9, deadline=1 + 1 / 0.9)
+    for unread, goes_on in ((19, LLM), (21, SLM)):  # of 1 s the SLM needs 0.4, the step 0.4
+        state = torch.tensor([later], dtype=torch.float32)
+        asked = signals(SLM, 0.9, elapsed=1.0, context=PROMPT + 1 + unread)
+        assert int(policy.decide(asked, state).next_side) == goes_on
+
+
 def test_steps_slower_than_was_said_count() -> None:
-    """The eight steps that it was told took 0.1 s, its own take 0.5: after eight of them 0.3."""
-    _, rows = written(steered(deadline=9.0, longest=50, **STEPS), [0.0] * 9, seconds=0.5)
-    last = Row(*rows[-1])
-    assert (last.slm_steps, last.slm_seconds) == (8, 4.0)  # the first read the prompt
-    policy = steered(deadline=9.9, longest=10, slm_step=0.1, llm_step=8.0)
+    """The SLM was said to take 0.1 s and takes 0.5: of what it was wrong by, 15 / 16 are left after
+    each step. The first has read the prompt, so it says nothing."""
+    _, rows = written(steered(deadline=90.0, longest=50, **STEPS), [0.0] * 17, seconds=0.5)
+    assert Row(*rows[0]).slm_step == np.float32(0.1)
+    assert Row(*rows[-1]).slm_step == pytest.approx(0.5 - 0.4 * (15 / 16) ** 16)
+    policy = steered(deadline=9.9, longest=10, slm_step=0.1, llm_step=7.0)
     said = Row(*states(policy, 1)[0].tolist())
-    slow = said._replace(last=0.5, slm_steps=7.0, slm_seconds=3.5)
-    for row, next_side in ((said, LLM), (slow, SLM)):  # 9.9 - 0.9 beside nine steps
+    slow = said._replace(last=0.4, slm_step=0.5)
+    for row, next_side in ((said, LLM), (slow, SLM)):  # 0.9 (9.9 - 0.9) beside nine steps
         state = torch.tensor([row], dtype=torch.float32)
-        assert int(policy.decide(signals(SLM, 0.9, elapsed=0.9), state).next_side) == next_side
+        asked = signals(SLM, 0.9, elapsed=0.9, context=PROMPT)
+        assert int(policy.decide(asked, state).next_side) == next_side
 
 
 def test_tau_moves_towards_the_ceiling() -> None:
@@ -203,7 +228,8 @@ def test_a_deadline_is_met_where_steps_take_what_was_said(
     state, turn, now, kept, llm = states(policy, 1), policy.start(), 0.0, 0, 0
     while kept < len(entropies):
         now += (8 if turn is LLM else 2) / 64
-        decision = policy.decide(signals(turn, entropies[kept], elapsed=now), state)
+        seen = signals(turn, entropies[kept], elapsed=now, context=PROMPT + kept)
+        decision = policy.decide(seen, state)
         kept, llm = kept + int(decision.keep), llm + (turn is LLM)
         state, turn = decision.state, Side(int(decision.next_side))
     assert now <= deadline, (now, deadline, llm)
@@ -217,25 +243,32 @@ numbers = some.floats(0, 1, width=32)
 
 
 @given(some.lists(some.tuples(some.sampled_from(Side), numbers, numbers), max_size=30), numbers)
+@example([(SLM, h, 0.1) for h in (0.0, 0.1, 0.0, 0.9)] + [(LLM, 0.0, 0.3)] * 2, 1.0)
+@example([(SLM, 0.1, 0.0)] * 3 + [(SLM, 0.1, 0.7)] * 9, 0.0)
 def test_plain_numbers_are_the_batched_rule(
     proposals: list[tuple[Side, float, float]], share: float
 ) -> None:
     """Bit by bit, state included, over a walk; for one row of many with other parameters."""
-    ours = steered(0.2, max_llm_share=share, deadline=9.0, after=2, longest=30, **STEPS)
-    state, now = ours.initial_state(), 0.0
-    plain = torch.tensor([state], dtype=torch.float32)[0].tolist()
+    ours = steered(
+        0.2, max_llm_share=share, deadline=9.0, after=2, longest=30, llm_token=0.01, **STEPS
+    )
+    state, now, context = ours.initial_state(), 0.0, PROMPT
+    plain = array("f", state)
     other = steered(0.5, max_llm_tokens=3).initial_state()
     batch = torch.tensor([state, other], dtype=torch.float32)
     for side, entropy, seconds in proposals:
         now = float(np.float32(now + seconds))
-        seen = SimpleNamespace(side=side, entropy=entropy, elapsed=now, state=plain)
+        seen = SimpleNamespace(
+            side=side, entropy=entropy, elapsed=now, context=context, state=plain
+        )
         next_side, keep = ours.decide_row(seen)  # type: ignore[arg-type]
-        plain = torch.tensor([seen.state], dtype=torch.float32)[0].tolist()
-        both = signals(side, [entropy] * 2, elapsed=now)
+        plain = seen.state
+        both = signals(side, [entropy] * 2, elapsed=now, context=context)
         decision = ours.decide(both, batch)
         batch = decision.state
         assert (next_side, keep) == (int(decision.next_side[0]), bool(decision.keep[0]))
-        assert plain == batch[0].tolist()
+        assert plain.tolist() == batch[0].tolist()
+        context += keep
 
 
 def requests(policy: Steered, count: int = 6) -> list[Request]:

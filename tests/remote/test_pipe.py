@@ -96,7 +96,7 @@ class Said:
     """A process that says what a test wants it to."""
 
     def __init__(self) -> None:
-        self.status = Status(IDLE, dict.fromkeys(Side, (0.0,)))
+        self.status = Status(IDLE, dict.fromkeys(Side, (0.0,)), dict.fromkeys(Side, 0.0))
         self.words: queue.Queue[Any] = queue.Queue()
         self.heard: list[Any] = []
 

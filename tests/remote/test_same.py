@@ -160,6 +160,7 @@ def test_cancelled_is_cancelled(remote: Stitch) -> None:
 def test_costs_are_measured_there(remote: Stitch) -> None:
     found = remote.measure()
     assert all(found.seconds(side, 1) > 0 for side in Side)
+    assert remote.engine.reading(Side.LLM) > 0
 
 
 def test_what_cannot_be_is_refused_in_the_same_words(remote: Stitch, here: Stitch) -> None:

@@ -48,7 +48,7 @@ def test_same_proposals_as_in_process(side: Side, columns: int) -> None:
     reports = judged(raw, turns, side, VOCAB)
     for turn, row, expected, report in zip(turns, rows, want, reports, strict=True):
         assert_alike(report.proposal(turn.written, side), expected, turn)
-        assert report.memory == pytest.approx(row.state[0].tolist(), abs=1e-6)
+        assert report.memory == pytest.approx(row.state.tolist(), abs=1e-6)
         assert report.rows == len(turns)
 
 

@@ -158,7 +158,7 @@ class Blocks:
         lines = self._lines_for(len(rows))
         hot = any(row.request.sampling.temperature > 0 for row in rows)
         policy = rows[0].request.policy
-        asked = Asked(policy, rows[0].state.shape[1], hot)
+        asked = Asked(policy, len(rows[0].state), hot)
         width = _bucket(WIDTHS, max(counts))
         first = self._step(lines, width, asked)
         more = self._step(lines, 1, asked) if steps > 1 else first
@@ -243,7 +243,7 @@ class Blocks:
             top_k=settings.top_k or self.runner.vocab_size,
             top_p=settings.top_p,
             min_p=settings.min_p,
-            state=row.state[0].tolist(),
+            state=row.state,
             pages=self.kv.pages.tables[slot],
         )
 
@@ -286,7 +286,7 @@ def _alike(row: Sequence, other: Sequence) -> bool:
     mine, theirs = row.request.policy, other.request.policy
     if "score" in mine.reads:
         return mine == theirs
-    return type(mine) is type(theirs) and row.state.shape == other.state.shape
+    return type(mine) is type(theirs) and len(row.state) == len(other.state)
 
 
 def _steps(leaving: float, step: float) -> int:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, replace
-
-import torch
 
 from rstitch.engine.paged.memory import PagedKV
 from rstitch.engine.runner import Row
@@ -125,7 +124,7 @@ class Launched:
         policy = row.request.policy
         if self.asked.memory:
             state = line[NAMED + SIGNALS :][: self.asked.memory]
-            row.state = torch.tensor([state], dtype=torch.float32)
+            row.state = array("f", state)
         return Proposal(
             position=len(row.tokens),
             token=int(line[TOKEN]),
