@@ -18,6 +18,9 @@ from rstitch.policy.entropy import EntropyThreshold
 from rstitch.policy.steered import Steered
 from rstitch.types import Side
 
+PRICES = ("slm_step", "llm_step", "llm_token")
+"""What the policy calls the seconds that passes were seen to take."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -83,10 +86,10 @@ def within(
 
 
 def priced(engine: Engine, rows: int) -> dict[str, float]:
-    """What passes of so many rows cost lately, by the names that the policy has for it: seconds,
-    0 for a step of a side that has never run."""
-    steps = {f"{side.label}_step": engine.seconds(side, rows) for side in Side}
-    return {**steps, "llm_token": engine.reading(Side.LLM)}
+    """What passes of so many rows cost lately, by those names: seconds, 0 for a step of a side that
+    has never run."""
+    steps = engine.seconds(Side.SLM, rows), engine.seconds(Side.LLM, rows)
+    return dict(zip(PRICES, (*steps, engine.reading(Side.LLM)), strict=True))
 
 
 def _share(policy: Steered) -> float:

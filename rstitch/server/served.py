@@ -26,6 +26,7 @@ from rstitch.server.quota import Quotas
 from rstitch.server.rules import Rules
 from rstitch.server.shadow import Shadow
 from rstitch.server.words import Words
+from rstitch.steering import PRICES
 
 
 @dataclass(slots=True)
@@ -85,7 +86,7 @@ class Served:
     def fingerprint(self, policy: Policy) -> str:
         """Stands for the pair's weights, the policy, its tau and its router; not for what a step
         was seen to take, which differs each time."""
-        spec = {name: v for name, v in policy.spec().items() if name not in SEEN}
+        spec = {name: v for name, v in policy.spec().items() if name not in PRICES}
         told = json.dumps([spec, policy.made_for()], sort_keys=True, default=str)
         return f"fp_{hashlib.sha256(f'{self._pair} {told}'.encode()).hexdigest()[:12]}"
 
