@@ -42,14 +42,15 @@ def _run(resolved: Resolved) -> int:
             raise
         raise BadRequest(MISSING.format(error.name)) from None
     from rstitch.server import keys
+    from rstitch.server.address import taken
     from rstitch.server.served import Served
 
     config = resolved.config
     known_keys = keys.load(config.listen.keys_file, os.environ)
     rule = policy_of(config.models.policy, [], config.models.tau)
-    with open_pair(config) as stitch:
+    with taken(config.listen.host, config.listen.port) as sockets, open_pair(config) as stitch:
         default = in_units(stitch, rule, config.models.tau)
-        return run(Served(stitch, config, known_keys, default))
+        return run(Served(stitch, config, known_keys, default), sockets)
 
 
 def _options() -> Iterator[Parameter]:

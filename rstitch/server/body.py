@@ -31,7 +31,7 @@ def parse(kind: type[F], body: bytes) -> F:
     except ValidationError as error:
         if error.error_count() > MANY:
             told = f"the body has {error.error_count()} wrong values"
-            raise bad(f"{told}; docs/serving.md has the fields", code="bad_value") from None
+            raise bad(f"{told}; docs/serving.md has the fields") from None
         details = error.errors(include_url=False, include_context=False)
     raise _refusal(kind, body, details)
 
