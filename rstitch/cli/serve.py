@@ -27,7 +27,8 @@ def _serve(config: str | None, print_config: bool, **flags: Any) -> None:
 
     A setting comes from its option, else from its RSTITCH_ variable, else from the file.
     """
-    resolved = load(config, os.environ, flags)
+    given = {name: ",".join(v) if isinstance(v, list) else v for name, v in flags.items()}
+    resolved = load(config, os.environ, given)
     if print_config:
         typer.echo(resolved.toml(), nl=False)
         return
@@ -70,6 +71,9 @@ def _of(setting: Setting) -> Parameter:
         shown = typer.Option(help=setting.help, rich_help_panel=panel, show_default=False)
         return _option(setting.name, bool | None, None, shown)
     told = setting.help if setting.default in (None, ()) else f"{setting.help} [{setting.default}]"
+    if isinstance(setting.default, tuple):
+        shown = typer.Option(help=told, rich_help_panel=panel, metavar="text,text,...")
+        return _option(setting.name, list[str] | None, None, shown)
     shown = typer.Option(help=told, rich_help_panel=panel, metavar=setting.needs)
     return _option(setting.name, str | None, None, shown)
 

@@ -7,6 +7,7 @@ import errno
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from rstitch.errors import BadRequest
 
@@ -42,7 +43,7 @@ def taken(host: str, port: int) -> Iterator[list[socket.socket]]:
         yield sockets
 
 
-def _addresses(host: str, port: int) -> list[tuple[int, tuple[str | int, ...]]]:
+def _addresses(host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:
     """Families and addresses, each once."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -52,7 +53,7 @@ def _addresses(host: str, port: int) -> list[tuple[int, tuple[str | int, ...]]]:
     return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
 
 
-def _bind(one: socket.socket, address: tuple[str | int, ...]) -> None:
+def _bind(one: socket.socket, address: tuple[Any, ...]) -> None:
     one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # right after another server's end
     if one.family == socket.AF_INET6:  # IPv4 has a socket of its own
         one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

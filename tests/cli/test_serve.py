@@ -34,6 +34,13 @@ def test_the_configuration_is_printed_and_reads_back(
     assert values[0] == values[1]
 
 
+def test_a_list_may_be_given_at_once_or_one_by_one() -> None:
+    told = 'cors = ["http://a.test", "http://b.test"]  # --cors'
+    for options in (["http://a.test,http://b.test"], ["http://a.test", "--cors", "http://b.test"]):
+        done = rstitch("serve", "--cors", *options, "--print-config")
+        assert told in done.out.splitlines(), done.err
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
