@@ -337,6 +337,19 @@ def test_what_a_model_writes_is_text(browser: Any, server: Running) -> None:
         assert troubles == []
 
 
+def test_a_long_answer_ends_in_view(browser: Any, server: Running) -> None:
+    """Its last tokens may be drawn when it has ended already."""
+    body = chunk("a\n" * 50) + chunk("the end", "stop", tau=None, seconds=1.0, handoffs=0)
+    with opened(browser, server.url, width=375) as (tab, troubles):
+        tab.route("**/v1/chat/completions", lambda route: route.fulfill(
+            status=200, body=body + "data: [DONE]\n\n"))  # fmt: skip
+        run(tab, llm=False, slm=False)
+        hidden = "e => e.scrollHeight - e.scrollTop - e.clientHeight"
+        assert tab.locator("#answers .tokens").evaluate("e => e.scrollHeight - e.clientHeight") > 99
+        assert tab.locator("#answers .tokens").evaluate(hidden) < 2
+        assert troubles == []
+
+
 def test_with_a_key(browser: Any, tmp_path: Path) -> None:
     with (
         serving(keys=KEYS, listen={"playground": "on"}) as running,
