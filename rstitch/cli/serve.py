@@ -28,7 +28,8 @@ def _serve(config: str | None, print_config: bool, **flags: Any) -> None:
 
     A setting comes from its option, else from its RSTITCH_ variable, else from the file.
     """
-    resolved = load(config, os.environ, flags)
+    given = {name: ",".join(v) if isinstance(v, list) else v for name, v in flags.items()}
+    resolved = load(config, os.environ, given)
     if print_config:
         typer.echo(resolved.toml(), nl=False)
         return
@@ -46,14 +47,15 @@ def _run(resolved: Resolved) -> int:
             raise
         raise BadRequest(MISSING.format(error.name)) from None
     from rstitch.server import keys
+    from rstitch.server.address import taken
     from rstitch.server.served import Served
 
     config = resolved.config
     known_keys = keys.load(config.listen.keys_file, os.environ)
     rule = policy_of(config.models.policy, [], config.models.tau)
-    with open_pair(config) as stitch:
+    with taken(config.listen.host, config.listen.port) as sockets, open_pair(config) as stitch:
         default = in_units(stitch, rule, config.models.tau)
-        return run(Served(stitch, config, known_keys, default))
+        return run(Served(stitch, config, known_keys, default), sockets)
 
 
 def _options() -> Iterator[Parameter]:
@@ -73,6 +75,9 @@ def _of(setting: Setting) -> Parameter:
         shown = typer.Option(help=setting.help, rich_help_panel=panel, show_default=False)
         return _option(setting.name, bool | None, None, shown)
     told = setting.help if setting.default in (None, ()) else f"{setting.help} [{setting.default}]"
+    if isinstance(setting.default, tuple):
+        shown = typer.Option(help=told, rich_help_panel=panel, metavar="text,text,...")
+        return _option(setting.name, list[str] | None, None, shown)
     shown = typer.Option(help=told, rich_help_panel=panel, metavar=setting.needs)
     return _option(setting.name, str | None, None, shown)
 

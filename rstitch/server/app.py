@@ -16,10 +16,12 @@ from rstitch.errors import RStitchError
 from rstitch.server import info, logs, openapi, writing
 from rstitch.server.errors import Problem, problem_of
 from rstitch.server.guard import Guard
+from rstitch.server.head import Head
 from rstitch.server.hosts import Hosts, allowed
 from rstitch.server.playground import routes
 from rstitch.server.refusal import Refused
 from rstitch.server.served import Served
+from rstitch.server.unrouted import unrouted
 from rstitch.server.warm import warm
 
 TOLD = ["x-request-id", "x-rstitch-ignored", "x-rstitch-degraded", "retry-after"]
@@ -39,6 +41,7 @@ def create(served: Served) -> FastAPI:
     if served.has_playground:
         app.include_router(routes.router(served))
     openapi.install(app)
+    app.add_middleware(Head)
     if served.config.listen.cors:
         app.add_middleware(
             CORSMiddleware,
@@ -94,9 +97,8 @@ def _problem(served: Served) -> Callable[[Request, Exception], Awaitable[Respons
     async def respond(request: Request, error: Exception) -> Response:
         if isinstance(error, Refused):
             served.metrics.refused(error.reason)
-        if isinstance(error, HTTPException):  # no such path, or not by this method
-            headers = dict(error.headers or {})
-            error = Problem(error.status_code, str(error.detail), headers=headers)
+        if isinstance(error, HTTPException):
+            error = unrouted(request, error, request.app.openapi()["paths"])
         found = problem_of(error)
         return JSONResponse(found.body(), found.status, found.all_headers())
 

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from rstitch.server.chat import Chat
+from rstitch.server.completions import Completion
 from rstitch.server.errors import Problem, bad
 from rstitch.server.fields import Fields
 
@@ -17,6 +19,7 @@ F = TypeVar("F", bound=Fields)
 MANY = 1000
 """Wrong values above which none is looked for: a million bytes may hold as many, and to tell of
 each takes seconds in which nothing else runs."""
+ROUTES: dict[str, type[Fields]] = {"/v1/chat/completions": Chat, "/v1/completions": Completion}
 SHOWN = 60
 """Characters of a wrong value that are repeated."""
 
@@ -28,7 +31,7 @@ def parse(kind: type[F], body: bytes) -> F:
     except ValidationError as error:
         if error.error_count() > MANY:
             told = f"the body has {error.error_count()} wrong values"
-            raise bad(f"{told}; docs/serving.md has the fields", code="bad_value") from None
+            raise bad(f"{told}; docs/serving.md has the fields") from None
         details = error.errors(include_url=False, include_context=False)
     raise _refusal(kind, body, details)
 
@@ -43,13 +46,20 @@ def _refusal(kind: type[F], body: bytes, details: list[ErrorDetails]) -> Problem
     if not isinstance(content, dict):
         return bad("the body is no JSON object; send one such as {}", code="bad_json")
     found = [(_path(content, one["loc"], one["type"] == "missing"), one) for one in details]
-    path, worst = max(found, key=lambda item: len(item[0]))
+    path, worst = max(found, key=_telling)
     name = ".".join(map(str, path))
     if worst["type"] == "none_required":
         return bad(_unknown(kind, str(path[-1]), name, len(path) == 1), name, "unknown_field")
     if worst["type"] == "missing":
         return bad(f"{name} is missing", name, "missing_field")
     return bad(f"{name} is {_short(worst['input'])}; {_told(worst)}", name, "bad_value")
+
+
+def _telling(found: tuple[list[int | str], ErrorDetails]) -> tuple[bool, int]:
+    """Of a value that may be of several kinds: what is wrong with the kind that it is tells more
+    than which kinds it is not."""
+    path, error = found
+    return not error["type"].endswith("_type"), len(path)
 
 
 def _path(content: Any, loc: tuple[int | str, ...], missing: bool) -> list[int | str]:
@@ -69,8 +79,13 @@ def _path(content: Any, loc: tuple[int | str, ...], missing: bool) -> list[int |
 
 def _unknown(kind: type[Fields], step: str, name: str, outside: bool) -> str:
     close = difflib.get_close_matches(step, kind.model_fields, n=1) if outside else []
-    hint = f"; did you mean {close[0]}?" if close else "; docs/serving.md lists the known ones"
-    return f"unknown field {name[:SHOWN]!r}{hint}"
+    theirs = [route for route, one in ROUTES.items() if outside and step in one.model_fields]
+    hint = "docs/serving.md lists the known ones"
+    if theirs:
+        hint = f"it is one of {theirs[0]}"
+    elif close:
+        hint = f"did you mean {close[0]}?"
+    return f"unknown field {name[:SHOWN]!r}; {hint}"
 
 
 def _short(value: Any) -> str:
@@ -79,8 +94,12 @@ def _short(value: Any) -> str:
 
 
 def _told(error: ErrorDetails) -> str:
-    message = error["msg"]
-    for start, ours in (("Input should be ", "it must be "), ("Value error, ", "")):
+    message = error["msg"].partition(" after validation")[0]
+    starts = {
+        "Input should be ": "it must be ", "Value error, ": "",
+        "String should ": "it should ", "List should ": "it should ",
+    }  # fmt: skip
+    for start, ours in starts.items():
         if message.startswith(start):
             return ours + message.removeprefix(start)
     return message[:1].lower() + message[1:]

@@ -64,7 +64,7 @@ class Problem(Exception):
         return {**self.headers, "retry-after": str(max(1, math.ceil(self.retry_after)))}
 
 
-def bad(message: str, param: str | None = None, code: str | None = None) -> Problem:
+def bad(message: str, param: str | None = None, code: str = "bad_value") -> Problem:
     """A request that can never be honoured."""
     return Problem(400, message, param, code)
 

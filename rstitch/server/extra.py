@@ -22,7 +22,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern="^[a-z][a-z0-9_-]*$", max_length=64)]
 
 
-Number = Annotated[int | float, Field(ge=-1e6, le=1e6)]
+Number = Annotated[float | int, Field(ge=-1e6, le=1e6)]
 """No more than a policy's state, which is float32, and its own limits can have a use for."""
 
 

@@ -15,6 +15,7 @@ from rstitch.server import extra, lists
 from rstitch.server.errors import Problem
 from rstitch.server.openapi import wrong
 from rstitch.server.served import Served
+from rstitch.server.task import UNSAID
 
 
 def router(served: Served) -> APIRouter:
@@ -37,12 +38,15 @@ def _of_the_api(served: Served) -> APIRouter:
         found = [_model(served, name, what) for name, what in served.names.listed()]
         return JSONResponse({"object": "list", "data": found})
 
-    @routes.get("/v1/models/{model}", summary="One of them", responses=wrong(404))
+    @routes.get(
+        "/v1/models/{model}", summary="One of them, or the pair at a tau", responses=wrong(400, 404)
+    )
     async def model(model: str) -> JSONResponse:
-        for name, what in served.names.listed():
-            if model == name:
-                return JSONResponse(_model(served, name, what))
-        raise served.names.unknown(model)
+        what = dict(served.names.listed()).get(model)
+        if what is None:
+            served.names.policy(model, UNSAID)
+            what = "both models, stitched, at that tau"
+        return JSONResponse(_model(served, model, what))
 
     @routes.get("/v1/rstitch/schema", summary="JSON Schema of the key `rstitch`")
     async def schema() -> JSONResponse:

@@ -18,6 +18,8 @@ from typing import Any, Literal, TextIO
 from rstitch.places import places
 
 LOGGER = logging.getLogger("rstitch.server")
+OTHERS = ("uvicorn", "transformers")
+"""Libraries whose warnings become lines of the same form; none of them quotes a request."""
 LONGEST = 100
 """Characters of a field."""
 OF_THE_MACHINE = (OSError, MemoryError, RuntimeError)
@@ -47,15 +49,16 @@ class Line:
 
 
 def install(form: Literal["auto", "json", "text"] = "auto", stream: TextIO | None = None) -> None:
-    """Send lines to `stream`, stderr by default, and nowhere else; a second call replaces the
-    first. "auto" is text on a terminal."""
+    """Send lines to `stream`, stderr by default, and nowhere else, those of OTHERS too; a second
+    call replaces the first. "auto" is text on a terminal."""
     stream = stream or sys.stderr
     text = form == "text" or (form == "auto" and stream.isatty())
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_Text() if text else _Json())
-    LOGGER.handlers = [handler]
-    LOGGER.propagate = False
-    LOGGER.setLevel(logging.INFO)
+    for logger in (LOGGER, *map(logging.getLogger, OTHERS)):
+        logger.handlers = [handler]
+        logger.propagate = False
+        logger.setLevel(logging.INFO if logger is LOGGER else logging.WARNING)
 
 
 def request(line: Line) -> None:

@@ -65,6 +65,7 @@ WRONG = {
     404: "There is none of that name",
     408: "It took longer than a request may",
     413: "The body is too long",
+    415: "The body is compressed, or a page does not call it JSON",
     429: "No room, or a quota is used up; try again after retry-after seconds",
     503: "Shutting down, out of memory, or a side is lost; try again",
 }

@@ -71,11 +71,6 @@ class Rules:
             told = f"rstitch.deadline is {seconds:g}; this server takes {low:g} to {high:g} seconds"
             raise bad(told, "rstitch.deadline")
 
-    def names(self) -> list[str]:
-        """Policies that need no more than tau."""
-        allowed = self.bounds.policies or POLICIES.known()
-        return [name for name in allowed if {f.name for f in _needed(name)} <= {"tau"}]
-
     def _at(self, tau: float) -> Policy:
         """The default at another tau; the plain rule where it has none."""
         if hasattr(self.default, "tau"):
@@ -87,7 +82,8 @@ class Rules:
         params: dict[str, Any] = {} if isinstance(rule, str) else rule.params
         allowed = self.bounds.policies
         if not is_known(name) or (allowed and name not in allowed):
-            told = f"rstitch.policy is {name!r}; known here: {', '.join(self.names())}"
+            names = ", ".join(allowed or POLICIES.known())
+            told = f"rstitch.policy is {name!r}; known here: {names}"
             raise bad(told, "rstitch.policy")
         if tau is not None:
             if "tau" not in {f.name for f in fields(find(name))}:  # type: ignore[arg-type]

@@ -123,11 +123,11 @@ class Server(uvicorn.Server):
         watch.cancel()
 
 
-def run(served: Served) -> int:
-    """Serve until something ends it; the exit status."""
+def run(served: Served, sockets: list[socket.socket]) -> int:
+    """Serve at these until something ends it; the exit status."""
     logs.install(served.config.listen.log_format)
     server = Server(served)
-    server.run()
+    server.run(sockets)
     if not server.started:
         return FAILED
     return server.status

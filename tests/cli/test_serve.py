@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 
 import pytest
 
+from rstitch.server.address import taken
 from tests.cli.terminal import rstitch
 
 
@@ -32,6 +34,13 @@ def test_the_configuration_is_printed_and_reads_back(
     assert values[0] == values[1]
 
 
+def test_a_list_may_be_given_at_once_or_one_by_one() -> None:
+    told = 'cors = ["http://a.test", "http://b.test"]  # --cors'
+    for options in (["http://a.test,http://b.test"], ["http://a.test", "--cors", "http://b.test"]):
+        done = rstitch("serve", "--cors", *options, "--print-config")
+        assert told in done.out.splitlines(), done.err
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -41,13 +50,37 @@ def test_the_configuration_is_printed_and_reads_back(
         (["--policy", "nobody"], "unknown policy 'nobody'"),
         (["--keys-file", "nowhere.toml"], "keys_file is nowhere.toml, which cannot be read"),
         (["--pair", "nobody"], "nobody"),
-        (["--tau-min", "0.5"], "the pair's own tau is 0.03"),
+        (["--port", "0", "--tau-min", "0.5"], "the pair's own tau is 0.03"),
+        (["--host", "192.0.2.1"], "host is 192.0.2.1, which is no address of this machine"),
+        (["--host", "a host"], "host is 'a host'; it must have characters, and no spaces"),
+        (["--host", "nobody.invalid"], "host is nobody.invalid, which has no address"),
+        (["--host", "a" * 70], "which has no address"),
     ],
 )
 def test_what_is_wrong_is_one_line(options: list[str], says: str) -> None:
     done = rstitch("serve", *options)
     assert done.code != 0 and says in done.err and done.out == ""
     assert len(done.err.strip().splitlines()) == 1, done.err
+
+
+def test_a_port_that_is_taken_is_told_before_models_are_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rstitch.server.running.load", lambda *_, **__: pytest.fail("loaded"))
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        done = rstitch("serve", "--port", str(port))
+    assert done.code == 1 and done.out == ""
+    told = f"port is {port}, where something listens already; take another with --port"
+    assert done.err == f"rstitch: {told}\n"
+
+
+def test_one_port_for_all_addresses_of_a_name() -> None:
+    with taken("localhost", 0) as sockets:
+        assert len({one.getsockname()[1] for one in sockets}) == 1
+        names = {one.getsockname()[0] for one in sockets}
+        assert len(names) == len(sockets) and names <= {"127.0.0.1", "::1"}
+    assert all(one.fileno() == -1 for one in sockets)
 
 
 def test_without_the_extra_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,10 +23,11 @@ class Terminal(io.StringIO):
 
 @pytest.fixture(autouse=True)
 def _logger_as_it_was() -> Iterator[None]:
-    logger = logs.LOGGER
-    before = logger.handlers, logger.propagate, logger.level
+    loggers = [logs.LOGGER, *map(logging.getLogger, logs.OTHERS)]
+    before = [(one.handlers, one.propagate, one.level) for one in loggers]
     yield
-    logger.handlers, logger.propagate, logger.level = before
+    for one, was in zip(loggers, before, strict=True):
+        one.handlers, one.propagate, one.level = was
 
 
 def written(form: Any = "json") -> io.StringIO:
@@ -150,3 +151,18 @@ def test_a_second_installation_replaces_the_first_and_nobody_else_hears(
         logs.request(DONE)
     assert first.getvalue() == "" and only(second)["id"] == "req-1"
     assert caplog.records == []
+
+
+def test_other_libraries_warnings_are_lines_too() -> None:
+    """Uvicorn's of what is no HTTP, transformers' of a prompt that is longer than the context."""
+    stream = written()
+    logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
+    logging.getLogger("uvicorn.error").info("Shutting down")
+    line = only(stream)
+    assert (line["level"], line["event"]) == ("warning", "Invalid HTTP request received.")
+    stream = written()
+    try:
+        raise ValueError("what a client sent")
+    except ValueError:
+        logging.getLogger("transformers.tokenization").exception("It failed")
+    assert only(stream)["event"] == "It failed" and "client" not in stream.getvalue()

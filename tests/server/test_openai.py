@@ -88,7 +88,11 @@ def test_completions(client: openai.OpenAI) -> None:
 def test_our_key_and_models(client: openai.OpenAI) -> None:
     names = [model.id for model in client.models.list()]
     assert names == ["builtin", "builtin-slm", "builtin-llm"]
-    assert client.models.retrieve("builtin-llm").owned_by == "rstitch"
+    for name in (*names, "builtin@0.02", "builtin@0.24nats"):
+        assert client.models.retrieve(name).id == name
+    for name in ("builtin@3", "builtin-llm@0.1", "gpt-4o"):
+        with pytest.raises(openai.NotFoundError):
+            client.models.retrieve(name)
     reply = client.chat.completions.create(
         model="builtin",
         messages=ASKED,  # type: ignore[arg-type]

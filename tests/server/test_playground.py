@@ -57,7 +57,7 @@ def test_the_page_is_off_where_keys_are_set_unless_allowed(
 ) -> None:
     served = Served(pair, config(listen={"playground": chosen}), keys)
     for path in ("/", "/playground/main.js", "/v1/rstitch/traces/a", "/v1/rstitch/words"):
-        assert ("Not Found" not in got(served, path).text) is there, path
+        assert ("there is no route" not in got(served, path).text) is there, path
     assert served.traces.on is there
 
 
@@ -334,6 +334,19 @@ def test_what_a_model_writes_is_text(browser: Any, server: Running) -> None:
         tab.keyboard.press("ArrowRight")
         assert "<script>window.hacked" in tab.inner_text("#answers .text >> nth=1")
         assert tab.evaluate("window.hacked") is None and tab.locator("main img").count() == 1
+        assert troubles == []
+
+
+def test_a_long_answer_ends_in_view(browser: Any, server: Running) -> None:
+    """Its last tokens may be drawn when it has ended already."""
+    body = chunk("a\n" * 50) + chunk("the end", "stop", tau=None, seconds=1.0, handoffs=0)
+    with opened(browser, server.url, width=375) as (tab, troubles):
+        tab.route("**/v1/chat/completions", lambda route: route.fulfill(
+            status=200, body=body + "data: [DONE]\n\n"))  # fmt: skip
+        run(tab, llm=False, slm=False)
+        hidden = "e => e.scrollHeight - e.scrollTop - e.clientHeight"
+        assert tab.locator("#answers .tokens").evaluate("e => e.scrollHeight - e.clientHeight") > 99
+        assert tab.locator("#answers .tokens").evaluate(hidden) < 2
         assert troubles == []
 
 

@@ -13,6 +13,8 @@ from rstitch.server.completions import Completion, CompletionRefused
 from rstitch.server.fields import Fields
 from tests.server.serving import CHAT, TEXT, Running, asking
 
+CODES = {"bad_value", "missing_field", "unknown_field", "context_length_exceeded"}
+
 
 @pytest.mark.parametrize(
     ("fields", "param", "says"),
@@ -34,7 +36,10 @@ from tests.server.serving import CHAT, TEXT, Running, asking
         ({"n": 17}, "n", "at most 16"),
         ({"n": True}, "n", "true"),
         ({"max_tokens": 0}, "max_tokens", "greater"),
+        ({"stop": ""}, "stop", '""; it should have at least 1 character'),
         ({"stop": [""]}, "stop.0", "at least 1"),
+        ({"stop": ["a"] * 17}, "stop", "at most 16 items"),
+        ({"prompt": "a"}, "prompt", "it is one of /v1/completions"),
         ({"messages": []}, "messages", "at least 1"),
         ({"messages": [{"role": "tool", "content": "a"}]}, "messages.0.role", "tool"),
         ({"messages": [{"role": "user"}]}, "messages.0.content", "missing"),
@@ -52,7 +57,7 @@ from tests.server.serving import CHAT, TEXT, Running, asking
         ({"rstitch": {"colour": 1}}, "rstitch.colour", "unknown field"),
         ({"rstitch": {"version": 2}}, "rstitch.version", "2"),
         ({"rstitch": {"policy": "path.py:Class"}}, "rstitch.policy", "path.py:Class"),
-        ({"rstitch": {"policy": "nobody"}}, "rstitch.policy", "known here: entropy, llm"),
+        ({"rstitch": {"policy": "nobody"}}, "rstitch.policy", "known here: confidence, entropy"),
         ({"rstitch": {"policy": "hysteresis"}}, "rstitch.policy", "tau_out"),
         ({"rstitch": {"policy": {"name": "router", "file": "/etc"}}}, "rstitch.policy", "/etc"),
         (
@@ -75,35 +80,38 @@ def test_wrong_fields_are_named(
     server: Running, fields: dict[str, Any], param: str, says: str
 ) -> None:
     error = server.refused(CHAT, {**asking(), **fields})
-    assert error["type"] == "invalid_request_error"
+    assert error["type"] == "invalid_request_error" and error["code"] in CODES
     assert error["param"] is not None and error["param"].startswith(param)
     assert says in error["message"] and "\n" not in error["message"]
     assert len(error["message"]) < 300
 
 
 @pytest.mark.parametrize(
-    ("fields", "param"),
+    ("fields", "param", "says"),
     [
-        ({"prompt": ""}, "prompt"),
-        ({"prompt": []}, "prompt"),
-        ({"prompt": [1, "a"]}, "prompt"),
-        ({"prompt": [985]}, "prompt"),
-        ({"prompt": [-1]}, "prompt"),
-        ({"prompt": [True]}, "prompt"),
-        ({"prompt": {"a": 1}}, "prompt"),
-        ({}, "prompt"),
-        ({"prompt": "a", "echo": True}, "echo"),
-        ({"prompt": "a", "suffix": "b"}, "suffix"),
-        ({"prompt": "a", "best_of": 2}, "best_of"),
-        ({"prompt": "a", "logprobs": True}, "logprobs"),
-        ({"prompt": "a", "messages": []}, "messages"),
-        ({"prompt": "a", "tools": []}, "tools"),
+        ({"prompt": ""}, "prompt", "at least 1 character"),
+        ({"prompt": []}, "prompt", "at least 1 item"),
+        ({"prompt": [""]}, "prompt.0", "at least 1 character"),
+        ({"prompt": ["a"] * 65}, "prompt", "at most 64 items"),
+        ({"prompt": [1, "a"]}, "prompt.1", "integer"),
+        ({"prompt": [985]}, "prompt", "985"),
+        ({"prompt": [-1]}, "prompt.0", "greater than or equal to 0"),
+        ({"prompt": [True]}, "prompt.0", "integer"),
+        ({"prompt": {"a": 1}}, "prompt", "string"),
+        ({}, "prompt", "missing"),
+        ({"prompt": "a", "echo": True}, "echo", "not supported"),
+        ({"prompt": "a", "suffix": "b"}, "suffix", "not supported"),
+        ({"prompt": "a", "best_of": 2}, "best_of", "not supported"),
+        ({"prompt": "a", "logprobs": True}, "logprobs", "integer"),
+        ({"prompt": "a", "messages": []}, "messages", "it is one of /v1/chat/completions"),
+        ({"prompt": "a", "tools": []}, "tools", "it is one of /v1/chat/completions"),
     ],
     ids=str,
 )
-def test_wrong_completions(server: Running, fields: dict[str, Any], param: str) -> None:
+def test_wrong_completions(server: Running, fields: dict[str, Any], param: str, says: str) -> None:
     error = server.refused(TEXT, fields)
-    assert error["param"] is not None and error["param"].startswith(param)
+    assert error["param"] == param and error["code"] in CODES
+    assert says in error["message"]
 
 
 UNKNOWN = [
@@ -175,14 +183,57 @@ def test_null_and_default_values_always_pass(server: Running) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [("GET", CHAT, 405), ("POST", "/v1/models", 405), ("GET", "/nothing", 404),
-     ("GET", "/v1/models/%2e%2e%2fetc", 404), ("GET", "/../../etc/passwd", 404)],
-)  # fmt: skip
-def test_unknown_paths_and_methods(server: Running, method: str, path: str, status: int) -> None:
+    ("method", "path", "status", "says"),
+    [
+        ("GET", CHAT, 405, "takes no GET; use POST"),
+        ("POST", "/v1/models", 405, "takes no POST; use GET"),
+        ("GET", "/nothing", 404, "'/nothing'; /openapi.json lists the routes"),
+        ("POST", "/chat/completions", 404, f"did you mean {CHAT}?"),
+        ("POST", f"{CHAT}/", 404, f"did you mean {CHAT}?"),
+        ("GET", "/v1/models/%2e%2e%2fetc", 404, "/openapi.json"),
+        ("GET", "/../../etc/passwd", 404, "/openapi.json"),
+    ],
+)
+def test_unknown_paths_and_methods(
+    server: Running, method: str, path: str, status: int, says: str
+) -> None:
     answer = server.http.request(method, path)
     assert answer.status_code == status
-    assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+    error = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"} and says in error["message"]
+    assert ("allow" in answer.headers) is (status == 405)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"content-type": "text/plain"}, 200),  # curl -d, as people write it
+        ({"content-type": "application/json; charset=utf-8", "origin": "http://a.test"}, 200),
+        ({"content-encoding": "identity"}, 200),
+        ({"content-encoding": "gzip"}, 415),
+        ({"content-type": "text/plain", "origin": "http://a.test"}, 415),
+        ({"origin": "null"}, 415),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("path", [CHAT, TEXT])
+def test_what_a_body_may_come_as(
+    server: Running, path: str, headers: dict[str, str], status: int
+) -> None:
+    """What a page may send without being asked whether it may (CORS) is not read."""
+    body = json.dumps({**(asking() if path == CHAT else {"prompt": "a"}), "max_tokens": 1})
+    answer = server.http.post(path, content=body, headers=headers)
+    assert answer.status_code == status, answer.text
+    if status == 415:
+        assert answer.json()["error"]["code"] == "media"
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/ready", "/metrics", "/v1/models", "/version"])
+def test_head_is_get_without_a_body(server: Running, path: str) -> None:
+    answer = server.http.head(path)
+    assert answer.status_code == 200 and not answer.content
+    assert answer.headers["content-type"] == server.http.get(path).headers["content-type"]
+    assert server.http.head(CHAT).status_code == 405
 
 
 WRONG = {

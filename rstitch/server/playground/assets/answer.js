@@ -42,12 +42,13 @@ export class Answer {
   draw() {
     const { run, text } = this;
     const follows = text.scrollHeight - text.scrollTop - text.clientHeight < 40;
-    for (const token of run.tokens.slice(this.spans.length)) {
+    const fresh = run.tokens.slice(this.spans.length);
+    for (const token of fresh) {
       const part = token.thought ? this.thought : this.answer;
       part.box.hidden = false;
       part.text.append(this.span(token));
     }
-    if (follows && run.state === "writing") text.scrollTop = text.scrollHeight;
+    if (follows && fresh.length) text.scrollTop = text.scrollHeight;
     this.state.textContent = run.state === "done" ? faster(run, this.base) : run.state;
     this.box.dataset.state = run.state;
     if (run.tokens.length) COUNTERS.forEach(([, value], i) => { this.cells[i][1].textContent = value(run); });
