@@ -34,7 +34,11 @@ def strict() -> Any:
         ({"model": "builtin-llm"}, "model", "0.01 to 0.5"),
         ({"model": "builtin-slm"}, "model", "SLM alone"),
         ({"rstitch": {"policy": "llm"}}, "rstitch.policy", "0.01 to 0.5"),
-        ({"rstitch": {"policy": "window"}}, "rstitch.policy", "known here: entropy, hysteresis, steered, llm"),
+        (
+            {"rstitch": {"policy": "window"}},
+            "rstitch.policy",
+            "known here: entropy, hysteresis, steered, llm",
+        ),
         (
             {"rstitch": {"policy": {"name": "hysteresis", "tau_out": 0.6, "tau_back": 0.1}}},
             "rstitch.policy",
