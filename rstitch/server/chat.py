@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from rstitch.server.extra import Asked
-from rstitch.server.fields import Fields, Ignored, Only, Refused, Shared
+from rstitch.server.fields import Fields, Ignored, Only, Refused, Shared, Whole
 
 ROLES = {"developer": "system"}
 """Roles that templates know by another name."""
@@ -31,11 +31,11 @@ class Message(Fields):
 
 class ChatHonoured(Shared):
     messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)]
-    max_completion_tokens: Annotated[int, Field(ge=1, lt=2**31)] | None = None
+    max_completion_tokens: Annotated[Whole, Field(ge=1, lt=2**31)] | None = None
     """The same as max_tokens; where both are given, the smaller counts."""
     logprobs: bool | None = None
     """The log-probability of every token."""
-    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    top_logprobs: Annotated[Whole, Field(ge=0, le=20)] | None = None
     """So many of the likeliest tokens beside each; needs logprobs."""
     rstitch: Asked | None = None
     """See /v1/rstitch/schema."""

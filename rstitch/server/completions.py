@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from rstitch.server.extra import Asked
-from rstitch.server.fields import Ignored, Only, Refused, Shared
+from rstitch.server.fields import Ignored, Only, Refused, Shared, Whole
 
 Id = Annotated[int, Field(ge=0, lt=2**31)]
 Ids = Annotated[list[Id], Field(min_length=1, fail_fast=True)]
@@ -24,7 +24,7 @@ Prompt = (
 class CompletionHonoured(Shared):
     prompt: Prompt
     """A text or the LLM's token ids, or several of them; no chat template."""
-    logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    logprobs: Annotated[Whole, Field(ge=0, le=20)] | None = None
     """The log-probability of every token, and so many of the likeliest beside it."""
     rstitch: Asked | None = None
     """See /v1/rstitch/schema."""

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rstitch.server.fields import Fields
+from rstitch.server.fields import Fields, Whole
 from rstitch.types import Token, Usage
 
 VERSION = 1
@@ -50,7 +50,7 @@ class Asked(Fields):
     """Who writes the next token: the name of a rule, or an object of its name and parameters."""
     max_llm_share: Share | None = None
     """Ceiling on the LLM's share of the answer."""
-    max_llm_tokens: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    max_llm_tokens: Annotated[Whole, Field(ge=0, lt=2**31)] | None = None
     """Ceiling on the LLM's tokens."""
     deadline: Annotated[float, Field(gt=0, le=1e6)] | None = None
     """Seconds in which the answer should be written."""

@@ -9,7 +9,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
@@ -50,6 +57,12 @@ def _same(value: Any, other: Any) -> bool:
     return bool(value == other) and isinstance(value, bool) == isinstance(other, bool)
 
 
+def _whole(value: Any) -> Any:
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+"""JSON has one kind of number, and to its schemas 16.0 is an integer; some clients write that."""
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 TokenId = Annotated[str, Field(pattern="^(0|[1-9][0-9]{0,8})$")]
 Text = Annotated[str, Field(min_length=1, max_length=256)]
@@ -68,17 +81,17 @@ class Shared(Fields):
     """A name of /v1/models; the stitched pair if left out."""
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    n: Annotated[int, Field(ge=1, le=128)] | None = None
+    n: Annotated[Whole, Field(ge=1, le=128)] | None = None
     """Answers to write."""
     stop: Annotated[list[Text], Field(max_length=16)] | Text | None = None
     """Texts that end the answer and do not become part of it."""
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    seed: Annotated[Whole, Field(ge=-(2**63), lt=2**63)] | None = None
     """Same seed, same tokens."""
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     """0 is greedy; the pair's own if left out."""
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     """The pair's own if left out."""
-    top_k: Annotated[int, Field(ge=-1, lt=2**31)] | None = None
+    top_k: Annotated[Whole, Field(ge=-1, lt=2**31)] | None = None
     """0 and -1 keep all; the pair's own if left out."""
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     """The pair's own if left out."""
@@ -88,7 +101,7 @@ class Shared(Fields):
     """The same for each time that the answer has the token; the pair's own if left out."""
     logit_bias: dict[TokenId, Annotated[float, Field(ge=-100, le=100)]] | None = None
     """Added to the logits of these tokens, by the LLM's ids (the SLM's where it is alone)."""
-    max_tokens: Annotated[int, Field(ge=1, lt=2**31)] | None = None
+    max_tokens: Annotated[Whole, Field(ge=1, lt=2**31)] | None = None
     """Of the answer; fewer where the context holds no more."""
 
 

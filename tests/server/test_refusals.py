@@ -156,6 +156,22 @@ def test_a_body_that_is_too_long(server: Running) -> None:
     assert answer.status_code == 413 and answer.json()["error"]["code"] == "too_large"
 
 
+def test_a_whole_number_may_be_written_as_any_number(server: Running) -> None:
+    """As JSON Schema has it: 2.0 is an integer, 2.5 and "2" are none."""
+    for path, body in (
+        (CHAT, asking(logprobs=True, top_logprobs=1, max_completion_tokens=2)),
+        (TEXT, {"prompt": "a", "logprobs": 1}),
+    ):
+        asked = {**body, "n": 2, "max_tokens": 3, "seed": 1, "top_k": 5, "temperature": 0.5}
+        asked["rstitch"] = {"max_llm_tokens": 1}
+        floats = {k: float(v) if type(v) is int else v for k, v in asked.items()}
+        floats["rstitch"] = {"max_llm_tokens": 1.0}
+        assert '"n": 2.0' in json.dumps(floats)
+        assert server.post(path, floats)["choices"] == server.post(path, asked)["choices"]
+        for wrong in (2.5, "2", True, 1e300):
+            assert server.refused(path, {**asked, "n": wrong})["param"] == "n"
+
+
 def defaults(kind: type[Fields], refused: type[Fields]) -> dict[str, Any]:
     """For each refused field the last of its values that do nothing."""
     found = {}
