@@ -29,7 +29,8 @@ from rstitch.engine.threads import threads_for
 from rstitch.types import Event, Failed, FinishReason, Forward, Proposal, Side, Token
 
 PREFILL = 16
-"""Steps that feed more tokens per row than this say nothing about the cost of decoding."""
+"""Steps that feed more tokens per row than this say nothing about the cost of decoding, but what
+reading costs. Shorter catch-ups are part of what a step costs on average."""
 
 
 class DecodeLoop:
@@ -187,11 +188,11 @@ class DecodeLoop:
         for row, new, end in zip(one.rows, one.sizes, one.ends, strict=True):
             row.forwards.append(Forward(side, count, new, end, total, one.seconds))
             row.ready_since = now
-        if one.asked and total <= PREFILL * count:
+        if total > PREFILL * count:
+            self.scheduler.costs.observe_reading(side, count, total, one.seconds)
+        elif one.asked:
             left = [proposal.next_side for proposal in one.proposals].count(side.other)
             self.scheduler.observe(side, list(one.asked), one.seconds, left)
-        if total > count:
-            self.scheduler.costs.observe_reading(side, count, total, one.seconds)
         for row, proposal in zip(one.asked, one.proposals, strict=True):
             try:
                 if row.broken:

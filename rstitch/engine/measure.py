@@ -15,8 +15,8 @@ from rstitch.engine.runner import Extend, Runner
 from rstitch.types import Side
 
 ROWS = 16
-READ = 32
-"""Tokens of a pass that shows what reading costs."""
+READ = 16
+"""Tokens of a pass that shows what reading costs: no more, since requests may be waiting."""
 REPEATS = 3
 CONTEXT = 2 + REPEATS
 """Tokens per row in the end: a first pass that is not timed, then one per repeat, and one spare."""
