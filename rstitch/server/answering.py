@@ -30,6 +30,8 @@ class Answering:
     task: Task
     form: Form
     choices: list[Choice]
+    begun: bool = False
+    """It has had its turn."""
 
     async def reply(self) -> dict[str, Any]:
         """Raises Problem, RStitchError."""
@@ -81,7 +83,7 @@ class Answering:
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[Ticket]:
         async with self.served.entry.enter(self.key, self.task) as ticket:
-            self.form.queued = ticket.waited
+            self.begun, self.form.queued = True, ticket.waited
             try:
                 yield ticket
             finally:

@@ -226,4 +226,7 @@ def _top(body: Chat | Completion) -> int:
 
 def ignored(body: Chat | Completion) -> tuple[str, ...]:
     """Fields that were given, and change nothing."""
-    return tuple(n for n in Ignored.model_fields if getattr(body, n) is not None)
+    found = [n for n in Ignored.model_fields if getattr(body, n) is not None]
+    if isinstance(body, Chat) and any(one.name is not None for one in body.messages):
+        found.append("messages.name")
+    return tuple(found)

@@ -19,10 +19,12 @@ class TextPart(Fields):
 
 
 class Message(Fields):
-    """What an assistant thought in an earlier turn is not read: templates leave it out."""
+    """What an assistant thought in an earlier turn, and what somebody is called, are not read:
+    templates leave both out."""
 
     role: Literal["system", "developer", "user", "assistant"]
     content: str | Annotated[list[TextPart], Field(fail_fast=True)]
+    name: str | None = None
     reasoning: str | None = None
     reasoning_content: str | None = None
     tool_calls: Annotated[Any, Only([])] = None

@@ -49,8 +49,8 @@ class Hosts:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        host = Headers(scope=scope).get("host", "")
-        if name_of(host) in self.names:
+        host = Headers(scope=scope).get("host")
+        if host is None or name_of(host) in self.names:  # browsers leave it out of no request
             await self.app(scope, receive, send)
             return
         told = f"this server is not called {host[:100]!r}; start it with --hosts and that name"

@@ -23,6 +23,7 @@ class Patience:
     """One request's."""
 
     def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
         self._until = asyncio.get_running_loop().time() + seconds
         self._left = False
         self._limit: asyncio.Timeout | None = None
@@ -39,7 +40,10 @@ class Patience:
                 raise
             if self._left:
                 raise Gone from None
-            told = "the request took longer than this server allows; ask for fewer tokens"
+            told = (
+                f"the request took longer than {self.seconds:g} seconds, which is what it may take"
+            )
+            told += " here; ask for fewer tokens"
             raise Problem(408, told, code="timeout", headers=NO_RETRY) from None
         finally:
             self._limit = None

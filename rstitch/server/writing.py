@@ -19,6 +19,7 @@ from rstitch.server.keys import Key
 from rstitch.server.limits import read
 from rstitch.server.patience import Gone, Patience
 from rstitch.server.record import CLIENT_GONE, Record
+from rstitch.server.refusal import Refused
 from rstitch.server.served import Served
 from rstitch.server.sse import EventStream
 from rstitch.server.task import Task
@@ -53,10 +54,20 @@ async def _write(served: Served, http: Request, kind: Kind) -> Response:
         record.end(CLIENT_GONE)
         raise
     except Exception as error:
-        problem = record.failed(error)
+        problem = record.failed(_without_a_turn(served, record, error) or error)
         record.end(problem.status, problem.code)
         headers = {**problem.all_headers(), "x-request-id": record.id}
         return JSONResponse(problem.body(), problem.status, headers)
+
+
+def _without_a_turn(served: Served, record: Record, error: Exception) -> Refused | None:
+    """Its time was up while it waited for others, so fewer tokens would not have helped."""
+    late = isinstance(error, Problem) and error.status == 408
+    if not late or record.answering is None or record.answering.begun:
+        return None
+    seconds = served.config.limits.request_seconds
+    told = f"the {seconds:g} seconds of this request were up before its turn came; try again later"
+    return Refused("queue_full", told, served.entry.queue.retry_after)
 
 
 async def _begin(served: Served, http: Request, kind: Kind, record: Record) -> Response:

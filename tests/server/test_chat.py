@@ -236,3 +236,12 @@ def test_fields_without_effect_are_named(server: Running) -> None:
         assert streamed.headers["x-rstitch-ignored"] == "user, metadata, store"
         streamed.read()
     assert "x-rstitch-ignored" not in server.http.post(CHAT, json=asking(max_tokens=1)).headers
+
+
+def test_a_speaker_may_have_a_name(server: Running) -> None:
+    body = asking(max_tokens=3)
+    named = {**body, "messages": [{**one, "name": "ann"} for one in body["messages"]]}
+    answers = [server.http.post(CHAT, json=one) for one in (body, named)]
+    assert answers[1].headers["x-rstitch-ignored"] == "messages.name"
+    texts = [one.json()["choices"][0]["message"]["content"] for one in answers]
+    assert texts[0] == texts[1]

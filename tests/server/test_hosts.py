@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+
+import httpx
 import pytest
 
 from rstitch.server.hosts import allowed, name_of
@@ -47,3 +50,11 @@ def test_a_page_that_points_its_own_name_here_gets_nothing(server: Running, path
         assert answer.json()["error"]["code"] == "unknown_host"
         assert "--hosts" in answer.json()["error"]["message"]
     assert server.http.get("/health", headers={"host": "LocalHost:1"}).status_code == 200
+
+
+def test_a_probe_may_name_no_host(server: Running) -> None:
+    """HTTP/1.0 has none; a page cannot leave it out."""
+    address = httpx.URL(server.url)
+    with socket.create_connection((address.host, address.port or 80), timeout=10) as line:
+        line.sendall(b"GET /health HTTP/1.0\r\n\r\n")
+        assert b" 200 " in line.recv(100)

@@ -116,6 +116,21 @@ def test_a_full_queue(strict: Running) -> None:
     assert strict.idle()
 
 
+def test_time_is_up_before_its_turn(strict: Running) -> None:
+    """It asked for nothing that takes long, so it is told to come again."""
+    queue = strict.served.entry.queue
+    queue.free = 0
+    try:
+        for stream in (False, True):
+            answer = strict.http.post(CHAT, json={**asking("Hi."), "stream": stream})
+            assert answer.status_code == 429 and answer.json()["error"]["code"] == "queue_full"
+            assert "before its turn" in answer.json()["error"]["message"]
+            assert int(answer.headers["retry-after"]) >= 1
+    finally:
+        queue.free = queue.rows
+    assert strict.http.post(CHAT, json=asking("Hi.", max_tokens=1)).status_code == 200
+
+
 def test_the_pairs_own_tau_has_to_lie_within_them() -> None:
     from rstitch.errors import BadRequest
 

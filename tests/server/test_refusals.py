@@ -167,7 +167,10 @@ def test_a_whole_number_may_be_written_as_any_number(server: Running) -> None:
         floats = {k: float(v) if type(v) is int else v for k, v in asked.items()}
         floats["rstitch"] = {"max_llm_tokens": 1.0}
         assert '"n": 2.0' in json.dumps(floats)
-        assert server.post(path, floats)["choices"] == server.post(path, asked)["choices"]
+        found = [server.post(path, one)["choices"] for one in (floats, asked)]
+        for choice in (one for choices in found for one in choices):
+            assert choice.pop("logprobs")  # whose last bits depend on who shares a step
+        assert found[0] == found[1]
         for wrong in (2.5, "2", True, 1e300):
             assert server.refused(path, {**asked, "n": wrong})["param"] == "n"
 
