@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from importlib import import_module
 from inspect import Parameter, Signature
 from typing import Annotated, Any
 
@@ -15,7 +17,9 @@ import typer
 
 from rstitch.cli.options import in_units, policy_of
 from rstitch.errors import BadRequest
-from rstitch.remote.process import begin
+from rstitch.remote.process import ahead
+from rstitch.server import keys
+from rstitch.server.address import taken
 from rstitch.server.config import known
 from rstitch.server.resolve import Resolved, load
 from rstitch.server.settings import Setting
@@ -37,25 +41,32 @@ def _serve(config: str | None, print_config: bool, **flags: Any) -> None:
 
 
 def _run(resolved: Resolved) -> int:
-    models = resolved.config.models
-    if models.engine_process and resolved.config.engine.engine != "vllm":
-        begin()
+    """What is wrong is told as soon as it is known: the port before torch is imported."""
+    config = resolved.config
+    known_keys = keys.load(config.listen.keys_file, os.environ)
+    apart = config.models.engine_process and config.engine.engine != "vllm"
+    with (
+        taken(config.listen.host, config.listen.port) as sockets,
+        ahead() if apart else nullcontext(),
+    ):
+        running, served = _modules()
+        rule = policy_of(config.models.policy, [], config.models.tau)
+        with running.open_pair(config) as stitch:
+            default = in_units(stitch, rule, config.models.tau)
+            status: int = running.run(served.Served(stitch, config, known_keys, default), sockets)
+            return status
+
+
+def _modules() -> tuple[Any, Any]:
+    """Raises BadRequest where the extra is not installed."""
     try:
-        from rstitch.server.running import open_pair, run
+        names = ("running", "served")
+        running, served = (import_module(f"rstitch.server.{name}") for name in names)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("rstitch"):
             raise
         raise BadRequest(MISSING.format(error.name)) from None
-    from rstitch.server import keys
-    from rstitch.server.address import taken
-    from rstitch.server.served import Served
-
-    config = resolved.config
-    known_keys = keys.load(config.listen.keys_file, os.environ)
-    rule = policy_of(config.models.policy, [], config.models.tau)
-    with taken(config.listen.host, config.listen.port) as sockets, open_pair(config) as stitch:
-        default = in_units(stitch, rule, config.models.tau)
-        return run(Served(stitch, config, known_keys, default), sockets)
+    return running, served
 
 
 def _options() -> Iterator[Parameter]:

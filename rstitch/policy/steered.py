@@ -69,7 +69,7 @@ class Row(NamedTuple):
     llm: Number
     """Tokens of the LLM among them."""
     read: Number
-    """Tokens that the LLM had read at its last proposal, the prompt's among them."""
+    """One more than was kept after the LLM's last proposal; 0 where it has read nothing yet."""
     last: Number
     """Seconds at the proposal before."""
 
@@ -213,15 +213,16 @@ def _seen(
     most: Callable[[Number, Number], Number],
 ) -> Row:
     """With a token of the LLM, which stays whoever is next, and the seconds since the proposal
-    before. Those of the first say nothing: it has waited, and read the prompt."""
+    before. Those of the first say nothing: it has waited, and read the prompt. Nor do those of the
+    LLM's first, which may have found it read already."""
     seconds, counts = elapsed - row.last, row.last > 0
     step = most(seconds - _behind(row, context, most) * row.llm_token, SHORTEST)
     return row._replace(
         slm_step=_learnt(row.slm_step, seconds, SEEN_SLM, counts & (on_llm ^ True)),
-        llm_step=_learnt(row.llm_step, step, SEEN_LLM, counts & on_llm),
+        llm_step=_learnt(row.llm_step, step, SEEN_LLM, on_llm & (row.read > 0)),
         kept=row.kept + on_llm,
         llm=row.llm + on_llm,
-        read=row.read + on_llm * (context - row.read),
+        read=row.read + on_llm * (row.kept + 2 - row.read),
         last=elapsed,
     )
 
@@ -233,8 +234,10 @@ def _learnt(known: Number, seconds: Number, steps: float, counts: Number) -> Num
 
 
 def _behind(row: Row, context: Number, most: Callable[[Number, Number], Number]) -> Number:
-    """Tokens that the LLM's next pass reads beside the last one."""
-    return most(context - row.read - 1, 0.0)
+    """Tokens that the LLM's next pass reads beside the last one: at first the prompt, which is
+    taken to be as long for it as for the SLM, and new to it."""
+    known = row.read > 0
+    return known * most(row.kept - row.read + 1, 0.0) + (known ^ True) * most(context - 1, 0.0)
 
 
 def _tokens_in_time(row: Row, context: Number, most: Callable[[Number, Number], Number]) -> Number:

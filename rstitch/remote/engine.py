@@ -62,6 +62,7 @@ class RemoteEngine:
         self._opening = threading.Lock()
         """An answer is open before the process ends, or refused after."""
         self._measured: Future[LinearCosts] = Future()
+        self._measuring = threading.Lock()
         self._closed = False
         self._reader = threading.Thread(target=self._read, name="rstitch-events", daemon=True)
         self._reader.start()
@@ -120,12 +121,13 @@ class RemoteEngine:
 
     def measure(self) -> LinearCosts:
         """Measure what a step costs, while idle."""
-        with self._opening:
-            self._measured = Future()
-            if self._faults.lost:
-                raise SideLost(next(iter(self._faults.lost.values())))
-        self._send("measure")
-        return self._measured.result()
+        with self._measuring:
+            with self._opening:
+                self._measured = Future()
+                if self._faults.lost:
+                    raise SideLost(next(iter(self._faults.lost.values())))
+            self._send("measure")
+            return self._measured.result()
 
     def close(self) -> None:
         """Cancel everything, end the process and `events`."""

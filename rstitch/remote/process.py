@@ -9,8 +9,8 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -45,14 +45,27 @@ class Started:
             )
         return cls(process, Connection(ours.detach()))
 
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.pipe.close()
+
 
 _ahead: deque[Started] = deque()
 
 
-def begin() -> None:
+@contextmanager
+def ahead() -> Iterator[None]:
     """Start the interpreter of the next `Process` already, which imports torch while this one does.
-    It ends with this one whether it was needed or not."""
-    _ahead.append(Started.now())
+    If none has taken it at the end, it is ended."""
+    started = Started.now()
+    _ahead.append(started)
+    try:
+        yield
+    finally:
+        if started in _ahead:
+            _ahead.remove(started)
+            started.end()
 
 
 class Process:

@@ -10,6 +10,7 @@ import os
 import pickle
 import threading
 import time
+import traceback
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -21,8 +22,8 @@ from rstitch.remote import asked
 from rstitch.remote.wire import Shape, Status, packed, told
 from rstitch.types import Event, Failed
 
-ORPHANED = 1
-"""Exit status where nobody is there any more, whatever still runs here."""
+ORPHANED = FAILED = 1
+"""Exit status where nobody is there any more, or nobody listens, whatever still runs here."""
 FRESH = 0.1
 """Seconds that a status is good for while there is work; its end always brings one."""
 
@@ -103,14 +104,20 @@ class Serving:
         threading.Thread(target=self._listen, name="rstitch-asked", daemon=True).start()
         self._pump.run()
         self._closing.wait()
+        self.engine.close()
+        self._send(self.engine.step())
 
     def _listen(self) -> None:
         """Until this process ends, which is at once where the other one has: to close waits for
         the step under way, and that may hang."""
-        while True:
-            what, *values = self.pipe.receive()
-            getattr(self, f"_{what}")(*values)
-            self._pump.wake()
+        try:
+            while True:
+                what, *values = self.pipe.receive()
+                getattr(self, f"_{what}")(*values)
+                self._pump.wake()
+        except BaseException:  # a process that hears nothing would never end
+            traceback.print_exc()
+            os._exit(FAILED)
 
     # -- what is asked --------------------------------------------------------------------------
 
@@ -128,6 +135,8 @@ class Serving:
 
     def _measure(self) -> None:
         self._measuring = True
+        if self._pump.error is not None:
+            self._measured()
 
     def _close(self) -> None:
         self._closing.set()
@@ -141,18 +150,22 @@ class Serving:
         """After steps, when there are none, and when they have failed."""
         if self._pump.error is not None:
             self.pipe.send("broken", told(self._pump.error))
+            self._measured()
         elif self._closing.is_set():
-            self.engine.close()
-            self._send(self.engine.step())
             self._pump.stop()
         elif self._measuring:
-            self._measuring = False
             self._measured()
         elif self.engine.idle and not self._quiet:
             self._send([])
 
     def _measured(self) -> None:
+        """Where it was asked."""
+        if not self._measuring:
+            return
+        self._measuring = False
         try:
+            if self._pump.error is not None:
+                raise self._pump.error
             found, error = self.engine.measure(), None
         except Exception as failed:
             found, error = None, told(failed)

@@ -33,14 +33,18 @@ def taken(host: str, port: int) -> Iterator[list[socket.socket]]:
             except OSError as error:
                 if error.errno in ABSENT:
                     continue
-                told = WHY.get(error.errno or 0, f"which is not to be had: {error.strerror}")
-                raise BadRequest(f"port is {port}, {told}") from None
+                raise refused(port, error) from None
             sockets.append(one)
         if not sockets:
             raise BadRequest(
                 f"host is {host}, which is no address of this machine; name one with --host"
             )
         yield sockets
+
+
+def refused(port: int, error: OSError) -> BadRequest:
+    told = WHY.get(error.errno or 0, f"which is not to be had: {error.strerror}")
+    return BadRequest(f"port is {port}, {told}")
 
 
 def _addresses(host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:

@@ -15,6 +15,7 @@ import uvicorn
 
 from rstitch.api import Stitch, load
 from rstitch.server import logs
+from rstitch.server.address import refused
 from rstitch.server.app import create
 from rstitch.server.config import ServerConfig
 from rstitch.server.served import Served
@@ -127,7 +128,10 @@ def run(served: Served, sockets: list[socket.socket]) -> int:
     """Serve at these until something ends it; the exit status."""
     logs.install(served.config.listen.log_format)
     server = Server(served)
-    server.run(sockets)
+    try:
+        server.run(sockets)
+    except OSError as error:  # another has taken the port too, and listened first
+        raise refused(served.config.listen.port, error) from None
     if not server.started:
         return FAILED
     return server.status

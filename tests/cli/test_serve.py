@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from rstitch.errors import BadRequest
+from rstitch.server import running
 from rstitch.server.address import taken
+from rstitch.server.config import ServerConfig
+from rstitch.server.served import Served
 from tests.cli.terminal import rstitch
 
 
@@ -89,3 +96,18 @@ def test_without_the_extra_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     done = rstitch("serve")
     assert done.code != 0 and "pip install 'rstitch[serve]'" in done.err
+
+
+def test_a_port_that_another_listens_at_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both have taken it, while neither listened."""
+
+    class Late:
+        def __init__(self, served: Any) -> None: ...
+
+        def run(self, sockets: Any) -> None:
+            raise OSError(errno.EADDRINUSE, "in use")
+
+    monkeypatch.setattr(running, "Server", Late)
+    served = cast(Served, SimpleNamespace(config=ServerConfig()))
+    with pytest.raises(BadRequest, match="port is 8000, where something listens already"):
+        running.run(served, [])

@@ -111,6 +111,27 @@ def test_a_deadline_that_has_passed_is_the_slm_s() -> None:
     assert writers(steered(deadline=0.0, **STEPS), [0.9] * 4, seconds=0.1) == "ssss"
 
 
+def test_the_llm_s_first_step_says_nothing_of_its_next() -> None:
+    """It may have found the prompt read already; what it takes after that is what a step takes."""
+    policy = steered(deadline=100.0, longest=50, llm_token=0.01, **STEPS)
+    _, rows = written(policy, [0.9] * 3, seconds=0.2)
+    learnt = [Row(*row).llm_step for row in rows]
+    assert learnt[:2] == pytest.approx([0.4, 0.4])
+    assert learnt[2] == pytest.approx(0.4 + (0.2 - 0.4) / 4)
+
+
+def test_what_the_llm_has_to_read_again_is_counted_in_kept_tokens() -> None:
+    """Whatever the prompts' lengths are: after one SLM token it has that one to read beside the
+    step's own, so of 0.2 seconds 0.19 were the step's."""
+    policy = steered(deadline=100.0, longest=50, llm_token=0.01, **STEPS)
+    state = states(policy, 1)
+    proposals = [(SLM, 0.9, 130), (LLM, 0.1, 30), (SLM, 0.1, 131), (SLM, 0.9, 132), (LLM, 0.1, 32)]
+    for i, (side, entropy, context) in enumerate(proposals):
+        seen = signals(side, entropy, elapsed=0.2 * (i + 1), context=context)
+        state = policy.decide(seen, state).state
+    assert Row(*state[0].tolist()).llm_step == pytest.approx(0.4 + (0.19 - 0.4) / 4)
+
+
 def test_what_the_llm_has_not_read_is_paid_for_first() -> None:
     """As before with 0.01 s for each token that it has to read beside its step's one: 29 of the
     prompt, so 0.1 + (0.4 + 0.29 + 0.4) / 0.9 s with the SLM's four, and then a step is a step."""
@@ -121,9 +142,10 @@ def test_what_the_llm_has_not_read_is_paid_for_first() -> None:
         decision = policy.decide(seen[0], states(policy, 1))
         assert int(decision.next_side) == goes_on
     row = Row(*policy.decide(seen[1], decision.state).state[0].tolist())
-    assert (row.read, row.llm_step) == (PROMPT, pytest.approx(0.4)), "reading is no step"
-    later = row._replace(kept=4.0, longest=9.0, slm_step=0.1, last=0.9, deadline=1 + 1 / 0.9)
+    assert (row.kept, row.llm_step) == (1, pytest.approx(0.4)), "reading is no step"
+    later = row._replace(slm_step=0.1, last=0.9, deadline=1 + 1 / 0.9)
     for unread, goes_on in ((19, LLM), (21, SLM)):  # of 1 s the SLM needs 0.4, the step 0.4
+        later = later._replace(kept=1.0 + unread, longest=6.0 + unread)
         state = torch.tensor([later], dtype=torch.float32)
         asked = signals(SLM, 0.9, elapsed=1.0, context=PROMPT + 1 + unread)
         assert int(policy.decide(asked, state).next_side) == goes_on

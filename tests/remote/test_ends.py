@@ -20,8 +20,9 @@ from rstitch.api import Stitch, load
 from rstitch.engine.request import Request
 from rstitch.errors import SideLost
 from rstitch.policy import make
+from rstitch.remote import process as process_module
 from rstitch.remote.engine import RemoteEngine
-from rstitch.remote.process import Process, begin
+from rstitch.remote.process import Process, ahead
 from rstitch.remote.serving import ORPHANED
 from rstitch.types import Failed, Finished, Side, Token
 from tests.pair import QUESTION, TAU, pair
@@ -74,26 +75,26 @@ def long(on: Stitch) -> Request:
 
 
 @pytest.mark.skipif(not PROC.is_dir(), reason="looks at processes as Linux shows them")
-def test_a_process_that_was_begun_ahead_is_the_next_one() -> None:
+def test_a_process_that_was_started_ahead_is_the_next_one() -> None:
     before = set(children())
-    begin()
-    (begun,) = set(children()) - before
-    with opened() as one, opened() as two:
-        assert process(one) == begun != process(two)
-        assert one.generate(QUESTION, max_tokens=3).usage.tokens == 3
-    assert not alive(begun)
+    with ahead():
+        (begun,) = set(children()) - before
+        with opened() as one, opened() as two:
+            assert process(one) == begun != process(two)
+            assert one.generate(QUESTION, max_tokens=3).usage.tokens == 3
+        assert not alive(begun)
 
 
-def test_one_that_was_begun_and_not_needed_ends_with_whoever_began_it() -> None:
-    code = (
-        "from rstitch.remote import process; process.begin(); print(process._ahead[0].process.pid)"
-    )
-    found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, check=True, timeout=60
-    )
-    until(lambda: not alive(int(found.stdout)), 30.0)
+@pytest.mark.skipif(not PROC.is_dir(), reason="looks at processes as Linux shows them")
+def test_one_that_was_started_ahead_and_is_not_needed_ends() -> None:
+    before = set(children())
+    with ahead():
+        (begun,) = set(children()) - before
+        assert alive(begun)
+    assert not alive(begun) and not process_module._ahead
 
 
+@pytest.mark.skipif(not PROC.is_dir(), reason="looks at processes as Linux shows them")
 def test_nothing_is_left() -> None:
     """Closed with rows in flight: they end as cancelled, and neither process nor handle stays."""
     before = len(os.listdir(PROC))

@@ -6,9 +6,12 @@ import queue
 import threading
 from typing import Any
 
+import pytest
+
 from rstitch.engine.request import Request
+from rstitch.errors import Closed
 from rstitch.policy import make
-from rstitch.remote import asked
+from rstitch.remote import asked, serving
 from rstitch.remote.serving import Pipe, Serving
 from tests.fakes import EOS, PROMPTS, says, scripted, sure
 
@@ -62,6 +65,18 @@ def test_an_engine_that_breaks_says_so_and_waits_to_be_closed() -> None:
     engine.steps = breaks  # type: ignore[method-assign]
     request = Request(PROMPTS, make("slm"), max_tokens=4)
     pipe = Asks("broken", ("submit", "r0", 1, "slm", 0.0, asked.dumps(request)))
+    pipe.asked.put(("measure",))
     Serving(pipe, engine).run()
+    with pytest.raises(Closed):
+        engine.check(request)
+    (refused,) = [rest for what, *rest in pipe.sent if what == "measured"]
+    assert engine.idle and refused[0] is None and "no row can go on" in str(refused[1][0])
     ((error, _),) = [rest[0] for what, *rest in pipe.sent if what == "broken"]
     assert isinstance(error, RuntimeError | AssertionError) and "no row can go on" in str(error)
+
+
+def test_a_process_that_can_hear_no_more_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    statuses: list[int] = []
+    monkeypatch.setattr(serving.os, "_exit", statuses.append)
+    Serving(Asks("", ("nonsense",)), scripted(says(), says()))._listen()
+    assert statuses == [serving.FAILED]
