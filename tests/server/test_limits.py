@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import threading
+import time
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.server.serving import CHAT, TEXT, Running, asking, serving, slowly
@@ -80,6 +84,21 @@ def test_what_lies_within(strict: Running) -> None:
 
 def test_a_body_that_is_too_long(strict: Running) -> None:
     assert strict.refused(CHAT, asking("a" * 2048), 413)["code"] == "too_large"
+
+
+def test_who_sends_too_much_hears_of_it(strict: Running) -> None:
+    """A connection that is closed while it sends would be broken, and the answer lost with it."""
+    body, address = json.dumps(asking("a" * 300_000)).encode(), httpx.URL(strict.url)
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n"
+    with socket.create_connection((address.host, address.port or 80), timeout=10) as line:
+        line.sendall(f"{head}content-type: application/json\r\n\r\n".encode())
+        for start in range(0, len(body), 30_000):
+            line.sendall(body[start : start + 30_000])
+            time.sleep(0.01)
+        assert b" 413 " in line.recv(100)
+    with socket.create_connection((address.host, address.port or 80), timeout=10) as line:
+        line.sendall(f"{head}expect: 100-continue\r\n\r\n".encode())
+        assert b" 413 " in line.recv(100)
 
 
 def test_time_is_up(strict: Running) -> None:
