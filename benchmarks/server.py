@@ -43,7 +43,7 @@ OVERHEAD = 1.10
 """Seconds of the server over those of the bare engine, at BARE clients."""
 FAIR = 1.5
 BARE, FLOOD = 16, 64
-MORE = 4
+MORE = 2
 """Times as many blocks with BARE clients: one of them may differ by a third from the next."""
 MODELS = {"stitched": "builtin", "llm": "builtin-llm"}
 ENGINES = ("bare", "beside")

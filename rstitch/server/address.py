@@ -11,6 +11,8 @@ from typing import Any
 
 from rstitch.errors import BadRequest
 
+TCP = (socket.SOCK_STREAM, socket.IPPROTO_TCP)
+"""The protocol by name: asyncio sends small pieces at once only where it can read that."""
 ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 """localhost may have an address in IPv6 where the machine has none."""
 WHY = {
@@ -28,7 +30,7 @@ def taken(host: str, port: int) -> Iterator[list[socket.socket]]:
         for family, address in _addresses(host, port):
             port = sockets[0].getsockname()[1] if sockets else port
             try:
-                one = held.enter_context(socket.socket(family, socket.SOCK_STREAM))
+                one = held.enter_context(socket.socket(family, *TCP))
                 _bind(one, (address[0], port, *address[2:]))
             except OSError as error:
                 if error.errno in ABSENT:

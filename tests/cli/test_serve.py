@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 import sys
@@ -80,6 +81,30 @@ def test_a_port_that_is_taken_is_told_before_models_are_loaded(
     assert done.code == 1 and done.out == ""
     told = f"port is {port}, where something listens already; take another with --port"
     assert done.err == f"rstitch: {told}\n"
+
+
+def test_small_pieces_are_sent_at_once() -> None:
+    """asyncio looks at a socket's protocol before it switches off Nagle's algorithm, which holds
+    each piece back for some 40 ms."""
+
+    async def delayed(one: socket.socket) -> int:
+        found: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def accepted(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            line = writer.get_extra_info("socket")
+            found.set_result(line.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        async with await asyncio.start_server(accepted, sock=one):
+            _, mine = await asyncio.open_connection(*one.getsockname())
+            try:
+                return await found
+            finally:
+                mine.close()
+                await mine.wait_closed()
+
+    with taken("127.0.0.1", 0) as (one,):
+        assert asyncio.run(delayed(one)) == 1
 
 
 def test_one_port_for_all_addresses_of_a_name() -> None:
