@@ -63,6 +63,7 @@ class RemoteEngine:
         """An answer is open before the process ends, or refused after."""
         self._measured: Future[LinearCosts] = Future()
         self._measuring = threading.Lock()
+        """One asks at a time, since one answer comes to each."""
         self._closed = False
         self._reader = threading.Thread(target=self._read, name="rstitch-events", daemon=True)
         self._reader.start()

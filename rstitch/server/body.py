@@ -19,7 +19,7 @@ F = TypeVar("F", bound=Fields)
 MANY = 1000
 """Wrong values above which none is looked for: a million bytes may hold as many, and to tell of
 each takes seconds in which nothing else runs."""
-ROUTES: dict[str, type[Fields]] = {"/v1/chat/completions": Chat, "/v1/completions": Completion}
+KINDS = (Chat, Completion)
 SHOWN = 60
 """Characters of a wrong value that are repeated."""
 
@@ -79,7 +79,7 @@ def _path(content: Any, loc: tuple[int | str, ...], missing: bool) -> list[int |
 
 def _unknown(kind: type[Fields], step: str, name: str, outside: bool) -> str:
     close = difflib.get_close_matches(step, kind.model_fields, n=1) if outside else []
-    theirs = [route for route, one in ROUTES.items() if outside and step in one.model_fields]
+    theirs = [one.route for one in KINDS if outside and step in one.model_fields]
     hint = "docs/serving.md lists the known ones"
     if theirs:
         hint = f"it is one of {theirs[0]}"

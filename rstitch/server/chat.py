@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -61,6 +61,8 @@ class ChatRefused(Refused):
 
 class Chat(ChatHonoured, Ignored, ChatRefused):
     """A request to /v1/chat/completions."""
+
+    route: ClassVar[str] = "/v1/chat/completions"
 
 
 def messages(body: Chat) -> list[dict[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -39,6 +39,8 @@ class CompletionRefused(Refused):
 
 class Completion(CompletionHonoured, Ignored, CompletionRefused):
     """A request to /v1/completions."""
+
+    route: ClassVar[str] = "/v1/completions"
 
 
 def prompts(body: Completion) -> list[str | list[int]]:

@@ -40,10 +40,8 @@ class Patience:
                 raise
             if self._left:
                 raise Gone from None
-            told = (
-                f"the request took longer than {self.seconds:g} seconds, which is what it may take"
-            )
-            told += " here; ask for fewer tokens"
+            told = f"the request took longer than {self.seconds:g} seconds, which is what it may "
+            told += "take here; ask for fewer tokens"
             raise Problem(408, told, code="timeout", headers=NO_RETRY) from None
         finally:
             self._limit = None

@@ -32,11 +32,11 @@ LONG = 16 * 1024
 def router(served: Served) -> APIRouter:
     routes = APIRouter()
 
-    @routes.post("/v1/chat/completions", **openapi.writing(Chat, "Go on with a chat"))
+    @routes.post(Chat.route, **openapi.writing(Chat, "Go on with a chat"))
     async def chat_completions(request: Request) -> Response:
         return await _write(served, request, Chat)
 
-    @routes.post("/v1/completions", **openapi.writing(Completion, "Go on with a text"))
+    @routes.post(Completion.route, **openapi.writing(Completion, "Go on with a text"))
     async def text_completions(request: Request) -> Response:
         return await _write(served, request, Completion)
 
