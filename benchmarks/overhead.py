@@ -26,7 +26,7 @@ from benchmarks.bare import Twins, passes_through, twins_of
 from benchmarks.common import finish, parsed, parser, progress, say, show_bars
 from benchmarks.random_pair import random_runner
 from rstitch.api import Stitch
-from rstitch.engine import engine as engine_module
+from rstitch.engine import gate
 from rstitch.engine.engine import InProcessEngine
 from rstitch.engine.request import Request
 from rstitch.evals.statistics import ratio_interval
@@ -84,13 +84,13 @@ def timed(engine: InProcessEngine) -> Iterator[dict[str, float]]:
 
         return measured
 
-    read = engine_module.gate.read
-    engine_module.gate.read = wrap("gate", read)
+    read = gate.read
+    gate.read = wrap("gate", read)
     try:
         with passes_through(engine.runners, lambda _, extend: wrap("forward", extend)):
             yield spent
     finally:
-        engine_module.gate.read = read
+        gate.read = read
 
 
 def rounds(engine: InProcessEngine, requests: list[Request]) -> list[Answer]:

@@ -12,11 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+import rstitch
 from benchmarks import common
 from benchmarks import server as served
 from benchmarks.inflight import Pass, Run, mean_costs, optimum
 from benchmarks.load import Answer, Done
+from rstitch.engine import gate
+from rstitch.engine.request import Request
 from rstitch.pairs import BUILTIN, ORDER
+from rstitch.policy import make
 from rstitch.types import Side
 
 CARD = json.loads((BUILTIN / "pair.json").read_text())
@@ -186,3 +190,21 @@ def test_a_bar_for_every_part_that_was_run() -> None:
     shares = {"ceilings": {0.1: {"within": 0.98, "points": -1.0}}}
     bars = {"within_2_points_99_percent": False, "accuracy_within_2_points": True}
     assert bars_of({"shares": shares}) == bars
+
+
+# -- what benchmarks/overhead.py looks into -------------------------------------------------------
+
+
+def test_seconds_of_the_gate_and_of_the_passes_of_a_stitched_answer() -> None:
+    """It reaches into the engine, which may be cut anew."""
+    from benchmarks.overhead import timed, write
+
+    policy = make("entropy", tau=0.0)  # the LLM's tokens, so that both sides are asked
+    with rstitch.load(max_rows=1) as stitch:
+        request = Request(stitch.prompts("What is 2 + 3?", policy=policy), policy, max_tokens=4)
+        read = gate.read
+        with timed(stitch.in_process) as spent:
+            answer = write(stitch.in_process, request)
+        assert gate.read is read
+    assert 0 < spent["gate"] and 0 < spent["forward"]
+    assert sum(spent.values()) < sum(answer.steps)
