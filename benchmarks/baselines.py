@@ -18,7 +18,7 @@ from functools import partial
 import torch
 
 import rstitch
-from benchmarks.common import finish, parsed, parser, progress, ratio_interval, say
+from benchmarks.common import finish, parsed, parser, progress, say
 from rstitch import baselines
 from rstitch.api import Stitch
 from rstitch.baselines import Written
@@ -26,6 +26,7 @@ from rstitch.baselines.early_exit import bound
 from rstitch.baselines.outside import Outside
 from rstitch.baselines.speculative import gain
 from rstitch.evals.grade import is_right
+from rstitch.evals.statistics import ratio_interval
 from rstitch.pairs.recipe.splits import problems, spread
 from rstitch.policy import Policy, make
 from rstitch.types import Side

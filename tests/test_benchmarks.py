@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import subprocess
 from pathlib import Path
@@ -37,6 +38,19 @@ def test_a_result_belongs_to_the_pair_that_ships(path: Path) -> None:
     assert measured["version"] in (card["version"], None)
     for name, digest in measured["sha256"].items():
         assert digest == card["sha256"][name], name
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path(common.__file__).parent.glob("*.py")), ids=lambda p: p.stem
+)
+def test_it_finds_what_it_imports(path: Path) -> None:
+    """What it imports may be moved; nobody else would notice."""
+    try:
+        importlib.import_module(f"benchmarks.{path.stem}")
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith(("rstitch", "benchmarks")):
+            raise
+        pytest.skip(f"needs {error.name}")
 
 
 def test_the_weights_of_the_built_in_pair_and_of_a_directory(tmp_path: Path) -> None:
