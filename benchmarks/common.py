@@ -7,7 +7,7 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,13 @@ from rstitch.pairs.recipe.subjects import ARITHMETIC, SUBJECTS, Subject
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
+
+
+def rotated(names: Iterable[str], number: int) -> list[str]:
+    """The names in their order, each time beginning with another: what blocks take turns by."""
+    order = list(names)
+    first = number % len(order)
+    return [*order[first:], *order[:first]]
 
 
 def parser(description: str | None, quick: str) -> argparse.ArgumentParser:

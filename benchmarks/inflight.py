@@ -22,7 +22,7 @@ import numpy as np
 
 import rstitch
 from benchmarks.bare import passes_through
-from benchmarks.common import finish, parsed, parser, progress, say, show_bars
+from benchmarks.common import finish, parsed, parser, progress, rotated, say, show_bars
 from rstitch.api import Stitch
 from rstitch.costs import best_threshold, throughput
 from rstitch.engine.decode_loop import PREFILL
@@ -183,8 +183,7 @@ def measure(
     chosen = spread(problems("test"), 2 * n + answers)
     runs = {name: Run() for name in pairs}
     for round_ in range(rounds):
-        names = list(pairs)
-        for name in names[round_ % len(names) :] + names[: round_ % len(names)]:
+        for name in rotated(pairs, round_):
             Loop(pairs[name], policies[name], itertools.cycle(chosen), n).run(answers, runs[name])
     return runs
 

@@ -25,7 +25,7 @@ import torch
 
 import rstitch
 from benchmarks import random_gguf
-from benchmarks.common import finish, parsed, parser, progress, say, show_bars
+from benchmarks.common import finish, parsed, parser, progress, rotated, say, show_bars
 from benchmarks.decodes import decodes_of
 from benchmarks.inflight import Loop, Run
 from benchmarks.overhead import LLM_RUN, SLM_RUN, write
@@ -115,11 +115,10 @@ def answers(stitch: Stitch, policy: Policy) -> Callable[[Problem], int]:
 
 def interleave(methods: Mapping[str, Method], chosen: Sequence[Problem]) -> None:
     """Every method on every problem in turn, the order rotating; each warms up first."""
-    names = list(methods)
-    for name in names:
-        methods[name].run(chosen[0])
+    for method in methods.values():
+        method.run(chosen[0])
     for i, problem in enumerate(chosen):
-        for name in names[i % len(names) :] + names[: i % len(names)]:
+        for name in rotated(methods, i):
             started = time.perf_counter()
             tokens = methods[name].run(problem)
             methods[name].seconds.append(time.perf_counter() - started)

@@ -25,6 +25,7 @@ from benchmarks.common import (
     parsed,
     parser,
     progress,
+    rotated,
     say,
     show_bars,
 )
@@ -72,12 +73,11 @@ def run(stitch: Stitch, method: Method, problem: Problem, policy: Any | None = N
 
 def measure(stitch: Stitch, methods: dict[str, Method], chosen: Sequence[Problem]) -> None:
     """Every method on every problem in turn; the order rotates."""
-    names = list(methods)
-    for name in names:  # compiled, every number of tokens and threads compiles on first use
+    for name in methods:  # compiled, every number of tokens and threads compiles on first use
         for problem in chosen[: WARM_COMPILED if stitch.engine.config.compile else 1]:
             run(stitch, methods[name], problem)
     for i, problem in enumerate(chosen):
-        for name in names[i % len(names) :] + names[: i % len(names)]:
+        for name in rotated(methods, i):
             method = methods[name]
             started = time.perf_counter()
             answer = run(stitch, method, problem)

@@ -33,7 +33,7 @@ import torch
 
 import rstitch
 from benchmarks.acceptance import hindsight
-from benchmarks.common import finish, parsed, parser, progress, say, show_bars
+from benchmarks.common import finish, parsed, parser, progress, rotated, say, show_bars
 from benchmarks.trials import Trials
 from benchmarks.veto import Veto
 from rstitch.api import Stitch
@@ -191,8 +191,7 @@ def by_the_clock(
     asked = spread(drawn("dev"), n)
     seconds: dict[str, list[float]] = {family: [] for family in chosen}
     for number, one in enumerate([asked[0], *asked]):  # the first once more, to warm up
-        families = list(chosen)[number % len(chosen) :] + list(chosen)[: number % len(chosen)]
-        for family in families:
+        for family in rotated(chosen, number):
             rule = chosen[family][1]
             answer = stitch.generate(one.question, policy=rule, max_tokens=MAX_TOKENS)
             if number:

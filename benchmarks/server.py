@@ -32,7 +32,7 @@ import numpy as np
 import rstitch
 from benchmarks import inflight
 from benchmarks.busy import beside
-from benchmarks.common import finish, parsed, parser, progress, say, show_bars
+from benchmarks.common import finish, parsed, parser, progress, rotated, say, show_bars
 from benchmarks.load import Answer, Done, Generator, Group, generator
 from benchmarks.served import HOST, Server, serve
 from rstitch.api import Stitch
@@ -145,18 +145,11 @@ def taken(server: Server, load: Generator) -> float:
     return (server.http_cpu() - before + done.cpu) / done.wall
 
 
-def turns(names: Sequence[str], rounds: int) -> Iterator[Sequence[str]]:
-    """The names, so many times, each time another first."""
-    for number in range(rounds):
-        first = number % len(names)
-        yield [*names[first:], *names[:first]]
-
-
 def level(load: Generator, clients: int, answers: int, rounds: int) -> dict[str, Any]:
     """Both models at one number of clients, in blocks that change places."""
     runs = {name: Run() for name in MODELS}
-    for order in turns(list(MODELS), rounds):
-        for name in order:
+    for number in range(rounds):
+        for name in rotated(MODELS, number):
             runs[name].add(ask(load, MODELS[name], clients, answers), clients)
     found: dict[str, Any] = {"clients": clients}
     found |= {name: run.told() for name, run in runs.items()}
@@ -170,8 +163,8 @@ def overhead(
 ) -> dict[str, Any]:
     """The server and the bare engine at BARE, in blocks that change places."""
     run, rates = Run(), {name: list[float]() for name in ("stitched", *ENGINES)}
-    for order in turns(list(rates), rounds):
-        for name in order:
+    for number in range(rounds):
+        for name in rotated(rates, number):
             if name == "stitched":
                 rates[name].append(run.add(ask(load, MODELS[name], BARE, answers), BARE))
                 continue

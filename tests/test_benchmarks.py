@@ -53,6 +53,11 @@ def test_it_finds_what_it_imports(path: Path) -> None:
         pytest.skip(f"needs {error.name}")
 
 
+def test_each_is_first_in_its_turn() -> None:
+    found = [common.rotated(dict.fromkeys("abc"), number) for number in range(4)]
+    assert found == [["a", "b", "c"], ["b", "c", "a"], ["c", "a", "b"], ["a", "b", "c"]]
+
+
 def test_the_weights_of_the_built_in_pair_and_of_a_directory(tmp_path: Path) -> None:
     found = common.weights()
     assert found["version"] == CARD["version"]
