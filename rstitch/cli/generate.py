@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +20,57 @@ if TYPE_CHECKING:
     from rstitch.stream import Answer, Stream
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What ends an answer."""
+
+    max_tokens: Annotated[int, typer.Option(help="Tokens of the answer at most.")] = 512
+    n: Annotated[int, typer.Option("--n", help="Answers to write, one after the other.")] = 1
+    stop: Annotated[list[str] | None, typer.Option(help="Text that ends the answer.")] = None
+    stop_token: Annotated[
+        list[int] | None, typer.Option(metavar="ID", help="Token id that ends the answer.")
+    ] = None
+    ignore_eos: Annotated[
+        bool, typer.Option("--ignore-eos", help="Go on after an end-of-text token.")
+    ] = False
+
+    def checked(self) -> dict[str, Any]:
+        """For `Stitch.streams`. Raises BadRequest for what needs no pair to be refused."""
+        options.at_least(1, n=self.n, max_tokens=self.max_tokens)
+        for token in self.stop_token or []:
+            options.at_least(0, stop_token=token)
+        if "" in (self.stop or []):
+            raise BadRequest("a stop string is empty; give at least one character")
+        return {
+            "n": self.n,
+            "max_tokens": self.max_tokens,
+            "stop": self.stop or (),
+            "stop_token_ids": self.stop_token or (),
+            "ignore_eos": self.ignore_eos,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """How the engine goes about it."""
+
+    compile: options.Compile = False
+    waiting: options.Waiting = options.DEFAULTS.waiting
+    max_wait: options.MaxWait = options.DEFAULTS.max_wait
+    max_rows: options.MaxRows = None
+    slm_threads: options.SlmThreads = None
+    llm_threads: options.LlmThreads = None
+    kv_type: options.KVType = options.DEFAULTS.kv_type
+    flash_attention: options.FlashAttention = options.DEFAULTS.flash_attention
+    gpu_layers: options.GpuLayers = options.DEFAULTS.gpu_layers
+
+    def settings(self, answers: int) -> dict[str, Any]:
+        """For `Opening.open`; of so many answers all are in flight that may be."""
+        options.at_least(1, max_rows=self.max_rows)
+        rows = self.max_rows or min(answers, options.DEFAULTS.max_rows)
+        return {**asdict(self), "max_rows": rows}
+
+
 @grouped
 def generate(
     prompt: Annotated[str, typer.Argument(help="What to ask; - reads it from stdin.")],
@@ -27,20 +78,13 @@ def generate(
     tuning: options.Tuning,
     drawing: options.Drawing,
     within: options.Within,
+    *,
     tau: options.Tau = None,
     policy: options.Rule = None,
     param: Annotated[
         list[str] | None, typer.Option(help="A parameter of the policy, name=number.")
     ] = None,
-    max_tokens: Annotated[int, typer.Option(help="Tokens of the answer at most.")] = 512,
-    n: Annotated[int, typer.Option("--n", help="Answers to write, one after the other.")] = 1,
-    stop: Annotated[list[str] | None, typer.Option(help="Text that ends the answer.")] = None,
-    stop_token: Annotated[
-        list[int] | None, typer.Option(metavar="ID", help="Token id that ends the answer.")
-    ] = None,
-    ignore_eos: Annotated[
-        bool, typer.Option("--ignore-eos", help="Go on after an end-of-text token.")
-    ] = False,
+    ending: Ending,
     logprobs: Annotated[
         int, typer.Option(metavar="K", help="The K likeliest tokens, in --json and the trace.")
     ] = 0,
@@ -49,44 +93,27 @@ def generate(
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object per answer on stdout.")
     ] = False,
-    compile: options.Compile = False,
-    waiting: options.Waiting = options.DEFAULTS.waiting,
-    max_wait: options.MaxWait = options.DEFAULTS.max_wait,
-    max_rows: options.MaxRows = None,
-    slm_threads: options.SlmThreads = None,
-    llm_threads: options.LlmThreads = None,
-    kv_type: options.KVType = options.DEFAULTS.kv_type,
-    flash_attention: options.FlashAttention = options.DEFAULTS.flash_attention,
-    gpu_layers: options.GpuLayers = options.DEFAULTS.gpu_layers,
+    running: Running,
 ) -> None:
     """Write one answer with both models, or several samples."""
     threshold = options.threshold(tau)
     rule = options.policy_of(policy, param or [], threshold)
     tuned, limits = tuning.settings(raw=raw), within.checked(rule)
     chosen = drawing.settings()
-    _check(n, max_tokens, logprobs, max_rows, stop or [], stop_token or [])
+    ended, run = ending.checked(), running.settings(ending.n)
+    options.at_least(0, logprobs=logprobs)
     text = _stdin() if prompt == "-" else prompt
     if trace is not None:
         saving.check(trace)
-    stitch = opening.open(
-        compile=compile, waiting=waiting, max_wait=max_wait,
-        max_rows=max_rows or min(n, options.DEFAULTS.max_rows), slm_threads=slm_threads,
-        llm_threads=llm_threads, kv_type=kv_type, flash_attention=flash_attention,
-        gpu_layers=gpu_layers, **tuned,
-    )  # fmt: skip
-    with stitch:
+    with opening.open(**run, **tuned) as stitch:
         streams = stitch.streams(
             text,
-            n=n,
             tau=threshold if rule is None else None,
             policy=options.in_units(stitch, rule, threshold),
             sampling=replace(stitch.defaults.sampling, **chosen),
-            max_tokens=max_tokens,
-            stop=stop or (),
-            stop_token_ids=stop_token or (),
-            ignore_eos=ignore_eos,
             raw=raw,
             top_logprobs=logprobs,
+            **ended,
             **limits,
         )
         if rule is None:
@@ -125,18 +152,6 @@ def _save(streams: list[Stream], path: Path, tell: bool) -> None:
         if not tell:
             raise
         typer.echo(f"rstitch: {error}", err=True)
-
-
-def _check(
-    n: int, max_tokens: int, logprobs: int, rows: int | None, stop: list[str], tokens: list[int]
-) -> None:
-    """What needs no pair to be refused."""
-    options.at_least(1, n=n, max_tokens=max_tokens, max_rows=rows)
-    options.at_least(0, logprobs=logprobs)
-    for token in tokens:
-        options.at_least(0, stop_token=token)
-    if "" in stop:
-        raise BadRequest("a stop string is empty; give at least one character")
 
 
 def _stdin() -> str:
